@@ -1,0 +1,52 @@
+//! An endpoint: one address that serves a service, with Kubernetes' conditions on it.
+
+use crate::{
+    name::{NodeName, PortName},
+    service::Protocol,
+};
+
+/// The port at which an endpoint serves one port of its service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointPort {
+    /// The name that joins it to the service's port; `None` for the unnamed one.
+    pub name: Option<PortName>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The number the endpoint listens on.
+    pub port: u16,
+}
+
+/// What Kubernetes says of an endpoint's readiness (EndpointSlice conditions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conditions {
+    /// New connections may go there.
+    pub ready: bool,
+    /// It answers, though it may be terminating.
+    pub serving: bool,
+    /// It is being deleted.
+    pub terminating: bool,
+}
+
+impl Conditions {
+    /// A ready endpoint.
+    pub const READY: Self = Self {
+        ready: true,
+        serving: true,
+        terminating: false,
+    };
+}
+
+/// One endpoint of a service; its service and address are its key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The ports it serves, sorted.
+    pub ports: Vec<EndpointPort>,
+    /// Its conditions.
+    pub conditions: Conditions,
+    /// The node it runs on, if any.
+    pub node: Option<NodeName>,
+    /// The topology zone it runs in, if known.
+    pub zone: Option<String>,
+    /// Its own host name below the service's name, for headless services.
+    pub hostname: Option<String>,
+}

@@ -1,0 +1,205 @@
+//! The names of clusters, namespaces, services, nodes and ports, checked once where they enter.
+//!
+//! A value of these types holds a valid name, so nothing downstream checks again.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// The longest DNS label (RFC 1035, section 2.3.4).
+pub const MAX_LABEL_BYTES: usize = 63;
+
+/// The longest DNS subdomain that Kubernetes takes as a name.
+pub const MAX_SUBDOMAIN_BYTES: usize = 253;
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseNameError {
+    /// The text is empty.
+    #[error("a name may not be empty")]
+    Empty,
+    /// The text is longer than the format allows.
+    #[error("'{name}' is {length} bytes long, more than {max}")]
+    TooLong {
+        /// The text, cut to the limit.
+        name: String,
+        /// How long it was, in bytes.
+        length: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The text has a byte that names may not have there.
+    #[error(
+        "'{0}' may only have lower-case letters, digits and '-', and must begin and end with a letter or digit"
+    )]
+    BadCharacter(String),
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks a text and keeps it.
+            pub fn parse(text: &str) -> Result<Self, ParseNameError> {
+                $check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ParseNameError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// A cluster's name: an RFC 1123 label, unique and stable within the clusterset.
+    ClusterName,
+    check_label
+);
+name_type!(
+    /// A Kubernetes namespace.
+    Namespace,
+    check_label
+);
+name_type!(
+    /// A node's name: an RFC 1123 subdomain, unique within its cluster.
+    NodeName,
+    check_subdomain
+);
+name_type!(
+    /// The name of a service within its namespace: an RFC 1123 label.
+    ///
+    /// Kubernetes asks for RFC 1035 and relaxes it release by release, so a leading digit is taken.
+    ServiceLabel,
+    check_label
+);
+name_type!(
+    /// The name of a service's port: an RFC 1123 label.
+    PortName,
+    check_label
+);
+
+/// A service's full name; the same name means the same service in every cluster of the clusterset.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The name within the namespace.
+    pub name: ServiceLabel,
+}
+
+impl ServiceName {
+    /// Checks both halves and keeps them.
+    pub fn parse(namespace: &str, name: &str) -> Result<Self, ParseNameError> {
+        Ok(Self {
+            namespace: Namespace::parse(namespace)?,
+            name: ServiceLabel::parse(name)?,
+        })
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn check_label(text: &str) -> Result<(), ParseNameError> {
+    check_length(text, MAX_LABEL_BYTES)?;
+    check_characters(text, text)?;
+    Ok(())
+}
+
+fn check_subdomain(text: &str) -> Result<(), ParseNameError> {
+    check_length(text, MAX_SUBDOMAIN_BYTES)?;
+    for label in text.split('.') {
+        check_characters(label, text)?;
+    }
+    Ok(())
+}
+
+fn check_length(text: &str, max: usize) -> Result<(), ParseNameError> {
+    if text.is_empty() {
+        return Err(ParseNameError::Empty);
+    }
+    if text.len() > max {
+        return Err(ParseNameError::TooLong {
+            name: text.chars().take(max).collect(),
+            length: text.len(),
+            max,
+        });
+    }
+    Ok(())
+}
+
+fn check_characters(label: &str, whole: &str) -> Result<(), ParseNameError> {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let bytes = label.as_bytes();
+    let ends_well = bytes.first().is_some_and(|b| *b != b'-') && bytes.last() != Some(&b'-');
+    if !ends_well || !bytes.iter().all(|b| is_inner(*b)) {
+        return Err(ParseNameError::BadCharacter(whole.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_of_63_bytes_is_the_longest() {
+        let longest = "a".repeat(63);
+        let too_long = "a".repeat(64);
+
+        assert_eq!(ClusterName::parse(&longest).unwrap().as_str(), longest);
+        assert!(matches!(
+            ClusterName::parse(&too_long),
+            Err(ParseNameError::TooLong { length: 64, .. })
+        ));
+    }
+
+    #[test]
+    fn a_node_may_have_dots_and_a_cluster_may_not() {
+        assert!(NodeName::parse("ip-10-0-0-1.ec2.internal").is_ok());
+        assert!(ClusterName::parse("a.b").is_err());
+    }
+
+    #[test]
+    fn malformed_names_are_refused() {
+        for bad in ["", "-a", "a-", "A", "a_b", "a b", "\u{e9}", "a/b", "a\0"] {
+            assert!(ServiceLabel::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["a..b", ".a", "a.", "-a.b"] {
+            assert!(NodeName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
