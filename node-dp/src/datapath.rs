@@ -1,0 +1,1 @@
+//! Loads, pins and fills the kernel programs and their maps.

@@ -1,0 +1,7 @@
+//! The agent of a node: programs the kernel's maps, tunnels and routes from the cluster's view.
+//!
+//! What to program is decided by `node-dp-core`; here is what carries it out: sockets, netlink and the kernel's maps.
+
+pub mod datapath;
+pub mod probe;
+pub mod tunnel;

@@ -1,0 +1,1 @@
+//! Sends and answers path probes through the tunnels.
