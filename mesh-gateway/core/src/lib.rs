@@ -1,1 +1,16 @@
-//! stub
+//! The session protocol between gateways, and between a gateway and its nodes, as a pure state machine.
+//!
+//! Bytes, the time and the store's answers come in; bytes, requests to the store and facts about the peer go out. The
+//! shell that moves them over QUIC is `mesh-link`; the wire is described in `docs/protocol.md`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests need one real instant to count from"
+    )
+)]
+
+pub mod reason;
+pub mod update;

@@ -1,1 +1,14 @@
-//! stub
+//! Runs sessions of the protocol over QUIC with mutual TLS: the shell that gateways and node agents share.
+//!
+//! A [`dial::Dialer`] keeps one session with a peer, a [`listen::Listener`] takes sessions from peers that an
+//! [`listen::Authorise`] admits. Each session publishes a [`feed::Feed`] to its peer and reports what the peer says as
+//! [`event::Report`]s. What to say and when is decided by `mesh-gateway-core`.
+
+#![forbid(unsafe_code)]
+
+pub mod dial;
+pub mod event;
+pub mod feed;
+pub mod listen;
+pub mod resume;
+pub mod settings;

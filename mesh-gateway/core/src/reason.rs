@@ -1,0 +1,210 @@
+//! Why a session ends and why an update is refused: the facts that logs, metrics and `status` show.
+
+use std::fmt;
+
+/// Why one side ends a session, as it tells the other in the QUIC application close code.
+///
+/// The numbers are part of the protocol and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GoodbyeReason {
+    /// The sender stops or restarts.
+    ShuttingDown,
+    /// The sender has a newer session with the same peer.
+    Replaced,
+    /// The receiver's identity may not have a session here.
+    NotAuthorised,
+    /// The sender heard nothing for its detection time.
+    Silent,
+    /// The receiver broke the protocol.
+    ProtocolViolation,
+    /// The receiver requires a feature that the sender lacks.
+    UnsupportedFeature,
+    /// The session did not come up in time.
+    Timeout,
+    /// A code that this version does not know.
+    Unknown(u32),
+}
+
+impl GoodbyeReason {
+    /// The application close code.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::ShuttingDown => 1,
+            Self::Replaced => 2,
+            Self::NotAuthorised => 3,
+            Self::Silent => 4,
+            Self::ProtocolViolation => 5,
+            Self::UnsupportedFeature => 6,
+            Self::Timeout => 7,
+            Self::Unknown(code) => code,
+        }
+    }
+
+    /// The reason behind an application close code.
+    pub fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::ShuttingDown,
+            2 => Self::Replaced,
+            3 => Self::NotAuthorised,
+            4 => Self::Silent,
+            5 => Self::ProtocolViolation,
+            6 => Self::UnsupportedFeature,
+            7 => Self::Timeout,
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// A metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ShuttingDown => "shutting_down",
+            Self::Replaced => "replaced",
+            Self::NotAuthorised => "not_authorised",
+            Self::Silent => "silent",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::UnsupportedFeature => "unsupported_feature",
+            Self::Timeout => "timeout",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for GoodbyeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(code) => write!(f, "unknown ({code})"),
+            known @ (Self::ShuttingDown
+            | Self::Replaced
+            | Self::NotAuthorised
+            | Self::Silent
+            | Self::ProtocolViolation
+            | Self::UnsupportedFeature
+            | Self::Timeout) => f.write_str(&known.label().replace('_', " ")),
+        }
+    }
+}
+
+/// Why a session is down.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DownReason {
+    /// Nothing was heard from the peer for the detection time.
+    #[error("the peer fell silent")]
+    Silent,
+    /// The transport lost the connection, and says why.
+    #[error("the connection was lost: {0}")]
+    ConnectionLost(String),
+    /// The peer ended the session.
+    #[error("the peer said goodbye: {0}")]
+    PeerSaidGoodbye(GoodbyeReason),
+    /// This side ended the session.
+    #[error("ended here: {0}")]
+    EndedHere(GoodbyeReason),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    ProtocolViolation(Violation),
+    /// The peer requires a feature that this side lacks.
+    #[error("the peer requires the feature '{0}'")]
+    UnsupportedFeature(String),
+    /// The session did not come up in time.
+    #[error("the session did not come up in time")]
+    Timeout,
+}
+
+impl DownReason {
+    /// A metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::ConnectionLost(_) => "connection_lost",
+            Self::PeerSaidGoodbye(_) => "peer_said_goodbye",
+            Self::EndedHere(_) => "ended_here",
+            Self::ProtocolViolation(_) => "protocol_violation",
+            Self::UnsupportedFeature(_) => "unsupported_feature",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// What the peer did that no honest peer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A frame announced more bytes than any frame may have.
+    #[error("a frame of {length} bytes, more than {max}")]
+    FrameTooLong {
+        /// What it announced.
+        length: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A frame is not a message of the protocol.
+    #[error("a frame that is not a message")]
+    MalformedFrame,
+    /// A second HELLO.
+    #[error("a second HELLO")]
+    SecondHello,
+    /// A WELCOME without having said HELLO, or a second one.
+    #[error("an unexpected WELCOME")]
+    UnexpectedWelcome,
+    /// A HELLO whose values are out of range.
+    #[error("a HELLO out of range")]
+    BadHello,
+    /// A frame on the wrong stream.
+    #[error("a frame on the wrong stream")]
+    WrongChannel,
+    /// State before the session is up.
+    #[error("state before the session is up")]
+    EarlyState,
+    /// The end of a snapshot that was never begun.
+    #[error("the end of a snapshot that was never begun")]
+    SnapshotNotBegun,
+    /// Updates that neither continue what was resumed nor belong to a snapshot.
+    #[error("updates without a snapshot")]
+    NothingToUpdate,
+    /// Progress without a position, or within a snapshot.
+    #[error("progress out of place")]
+    MisplacedProgress,
+    /// A stream that the protocol does not have, or the end of one that lasts as long as the session.
+    #[error("an unexpected stream or end of one")]
+    BadStream,
+}
+
+/// Why one update of a peer is not taken; the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Refusal {
+    /// It is of a kind that this version does not know.
+    #[error("an unknown kind of resource")]
+    UnknownKind,
+    /// Its value is not of the kind that its key names.
+    #[error("the value is not of the key's kind")]
+    WrongKind,
+    /// It speaks for another cluster than the one the certificate names.
+    #[error("it speaks for another cluster")]
+    ForeignCluster,
+    /// A name is not a valid name.
+    #[error("a malformed name")]
+    MalformedName,
+    /// An address or range is not a valid one, or not in its one canonical form.
+    #[error("a malformed address")]
+    MalformedAddress,
+    /// A port, protocol, key or other value is out of its range.
+    #[error("a value out of range")]
+    OutOfRange,
+    /// A list has more entries than allowed.
+    #[error("too many entries in a list")]
+    TooMany,
+}
+
+impl Refusal {
+    /// A metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::UnknownKind => "unknown_kind",
+            Self::WrongKind => "wrong_kind",
+            Self::ForeignCluster => "foreign_cluster",
+            Self::MalformedName => "malformed_name",
+            Self::MalformedAddress => "malformed_address",
+            Self::OutOfRange => "out_of_range",
+            Self::TooMany => "too_many",
+        }
+    }
+}
