@@ -1,1 +1,29 @@
-//! stub
+//! The bytes that the kernel and user space share, and the choice of a backend that both must agree on.
+//!
+//! Every type here is a key or a value of a map: `repr(C)`, without implicit padding, ports big-endian inside, addresses
+//! sixteen bytes wide with IPv4 mapped into IPv6. Whatever changes a layout must raise [`LAYOUT`].
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod address;
+pub mod backend;
+pub mod cluster;
+pub mod drops;
+pub mod frontend;
+#[cfg(feature = "user")]
+mod pod;
+pub mod rev_nat;
+pub mod select;
+pub mod service;
+
+pub use address::Address;
+pub use backend::{BackendKey, BackendValue};
+pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
+pub use drops::DropReason;
+pub use frontend::FrontendKey;
+pub use rev_nat::{PeerValue, RevNatKey, RevNatValue};
+pub use select::{Choice, select};
+pub use service::{Group, MAX_GROUPS, ServiceValue};
+
+/// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.
+pub const LAYOUT: u32 = 1;

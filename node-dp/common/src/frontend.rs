@@ -1,0 +1,105 @@
+//! What a client dials, the key of `SERVICES`.
+
+use core::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::address::Address;
+
+/// A frontend: address, port and protocol that a client dials.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendKey {
+    address: Address,
+    port: [u8; 2],
+    protocol: u8,
+    _pad: u8,
+}
+
+const _: () = assert!(size_of::<FrontendKey>() == 20);
+
+impl FrontendKey {
+    /// A frontend; `protocol` is the number in an IP header.
+    pub fn new(address: impl Into<Address>, port: u16, protocol: u8) -> Self {
+        Self::from_network(address.into(), port.to_be_bytes(), protocol)
+    }
+
+    /// A frontend whose port is in network byte order already.
+    #[inline(always)]
+    pub fn from_network(address: Address, port: [u8; 2], protocol: u8) -> Self {
+        Self {
+            address,
+            port,
+            protocol,
+            _pad: 0,
+        }
+    }
+
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        self.address.into()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        u16::from_be_bytes(self.port)
+    }
+
+    /// The protocol's number in an IP header.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Address and port.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address(), self.port())
+    }
+
+    /// Address and port as maps hold them.
+    #[inline(always)]
+    pub fn to_network(self) -> (Address, [u8; 2]) {
+        (self.address, self.port)
+    }
+}
+
+impl fmt::Display for FrontendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.socket_address())?;
+        match self.protocol {
+            6 => f.write_str("TCP"),
+            17 => f.write_str("UDP"),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+impl fmt::Debug for FrontendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frontend_reads_as_people_write_it() {
+        let v4: IpAddr = "10.0.0.1".parse().unwrap();
+        let v6: IpAddr = "fd00::1".parse().unwrap();
+
+        assert_eq!(FrontendKey::new(v4, 80, 6).to_string(), "10.0.0.1:80/TCP");
+        assert_eq!(FrontendKey::new(v6, 53, 17).to_string(), "[fd00::1]:53/UDP");
+    }
+
+    #[test]
+    fn frontends_sort_by_address_then_port() {
+        let low: IpAddr = "10.0.0.1".parse().unwrap();
+        let high: IpAddr = "10.0.1.0".parse().unwrap();
+
+        assert!(FrontendKey::new(low, 443, 6) < FrontendKey::new(high, 80, 6));
+        assert!(FrontendKey::new(low, 80, 6) < FrontendKey::new(low, 443, 6));
+    }
+}

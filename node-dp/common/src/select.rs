@@ -1,0 +1,101 @@
+//! Chooses a backend of a service: the lowest tier that can serve, within it by weight, within the group evenly.
+
+use crate::{
+    drops::DropReason,
+    service::{Group, ServiceValue},
+};
+
+/// The chosen place: together with the service's id it is a backend's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The index of the cluster.
+    pub cluster: u16,
+    /// The slot among the cluster's backends.
+    pub slot: u16,
+}
+
+/// Chooses where a new connection to `service` goes.
+///
+/// `takes` says whether the cluster of an index takes this connection; it is asked at most once per group. `random` is
+/// drawn from only where there is more than one possibility.
+///
+/// One pass suffices: each group of the tier replaces the one held so far with the probability of its weight in the
+/// weights seen so far, which leaves each with the probability of its weight in all.
+#[inline(always)]
+pub fn select(
+    service: &ServiceValue,
+    mut takes: impl FnMut(u16) -> bool,
+    mut random: impl FnMut() -> u32,
+) -> Result<Choice, DropReason> {
+    let mut reason = DropReason::NoBackend;
+    let mut held = Group::default();
+    let mut weights: u32 = 0;
+
+    for (index, group) in service.places().iter().enumerate() {
+        if index >= usize::from(service.group_count()) {
+            break;
+        }
+        if weights > 0 && group.tier() != held.tier() {
+            break;
+        }
+        if group.count() == 0 || group.weight() == 0 {
+            continue;
+        }
+        if !takes(group.cluster()) {
+            reason = DropReason::NoLiveCluster;
+            continue;
+        }
+        let weight = u32::from(group.weight());
+        weights += weight;
+        if weights == weight || below(random(), weights) < weight {
+            held = *group;
+        }
+    }
+
+    if weights == 0 {
+        return Err(reason);
+    }
+    let slot = if held.count() == 1 {
+        0
+    } else {
+        below(random(), u32::from(held.count()))
+    };
+    Ok(Choice {
+        cluster: held.cluster(),
+        // `below` stays under a count of sixteen bits.
+        slot: slot as u16,
+    })
+}
+
+/// Scales a number drawn from all of `u32` to one below `bound`.
+#[inline(always)]
+fn below(random: u32, bound: u32) -> u32 {
+    ((u64::from(random) * u64::from(bound)) >> 32) as u32
+}
+
+/// A random source from one seed: the same seed draws the same numbers.
+///
+/// Datagrams of one socket draw from its cookie, so that a conversation stays with one backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Seeded(u64);
+
+impl Seeded {
+    /// A source that begins at `seed`.
+    #[inline(always)]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number (SplitMix64: neighbouring seeds give unrelated numbers).
+    #[inline(always)]
+    pub fn draw(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests;
