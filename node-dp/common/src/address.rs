@@ -1,17 +1,20 @@
-//! The one width of an address: sixteen bytes, IPv4 mapped into IPv6 (`::ffff:a.b.c.d`).
+//! The one width of an address: sixteen bytes, IPv4 mapped into IPv6 (`::ffff:a.b.c.d`); and a port beside it.
 
 use core::{
+    cmp::Ordering,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// The third word of a mapped IPv4 address, as it lies in memory.
-const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+/// The third word of a mapped IPv4 address.
+const MAPPED: u32 = 0xffff_u32.to_be();
 
-/// An IP address of either family, as maps hold it.
-#[repr(C, align(4))]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Address([u8; 16]);
+/// An IP address of either family, as maps hold it: four words in network byte order.
+///
+/// Words rather than bytes, or the BPF compiler copies it byte by byte.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Address([u32; 4]);
 
 const _: () = assert!(size_of::<Address>() == 16);
 
@@ -19,36 +22,38 @@ impl Address {
     /// From an IPv4 address in network byte order, as the kernel hands it to programs.
     #[inline(always)]
     pub fn from_v4_word(word: u32) -> Self {
-        Self::from_v6_words([0, 0, MAPPED, word])
+        Self([0, 0, MAPPED, word])
     }
 
     /// From the words of an IPv6 address in network byte order, as the kernel hands them to programs.
     #[inline(always)]
     pub fn from_v6_words(words: [u32; 4]) -> Self {
-        let [a, b, c, d] = words.map(u32::to_ne_bytes);
-        Self([
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ])
+        Self(words)
     }
 
     /// The words in network byte order; the last is the IPv4 address if [`Self::is_v4`].
     #[inline(always)]
     pub fn to_words(self) -> [u32; 4] {
-        let b = self.0;
-        [
-            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
-            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
-            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
-        ]
+        self.0
     }
 
     /// Whether it is a mapped IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
-        let [a, b, c, _] = self.to_words();
-        a == 0 && b == 0 && c == MAPPED
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order of the addresses as numbers, whatever the machine's byte order.
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.map(u32::from_be).cmp(&other.0.map(u32::from_be))
     }
 }
 
@@ -63,19 +68,24 @@ impl From<IpAddr> for Address {
 
 impl From<Ipv4Addr> for Address {
     fn from(address: Ipv4Addr) -> Self {
-        Self(address.to_ipv6_mapped().octets())
+        address.to_ipv6_mapped().into()
     }
 }
 
 impl From<Ipv6Addr> for Address {
     fn from(address: Ipv6Addr) -> Self {
-        Self(address.octets())
+        let bits = address.to_bits();
+        Self([96, 64, 32, 0].map(|shift| ((bits >> shift) as u32).to_be()))
     }
 }
 
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
-        Ipv6Addr::from(address.0).to_canonical()
+        let bits = address
+            .0
+            .into_iter()
+            .fold(0, |bits, word| bits << 32 | u128::from(u32::from_be(word)));
+        Ipv6Addr::from_bits(bits).to_canonical()
     }
 }
 
@@ -88,6 +98,54 @@ impl fmt::Display for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A port, as maps hold it: in network byte order.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Port(u16);
+
+impl Port {
+    /// From a number in network byte order, as the kernel hands it to programs.
+    #[inline(always)]
+    pub fn from_network(port: u16) -> Self {
+        Self(port)
+    }
+
+    /// The number in network byte order.
+    #[inline(always)]
+    pub fn to_network(self) -> u16 {
+        self.0
+    }
+
+    /// The number.
+    pub fn number(self) -> u16 {
+        u16::from_be(self.0)
+    }
+}
+
+impl From<u16> for Port {
+    fn from(number: u16) -> Self {
+        Self(number.to_be())
+    }
+}
+
+impl PartialOrd for Port {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Port {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
     }
 }
 

@@ -5,7 +5,7 @@ use core::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::address::Address;
+use crate::address::{Address, Port};
 
 /// Where a backend stands: its service, its cluster and its place among that cluster's backends.
 #[repr(C)]
@@ -50,7 +50,7 @@ impl BackendKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendValue {
     address: Address,
-    port: [u8; 2],
+    port: Port,
     flags: u8,
     _pad: u8,
 }
@@ -62,7 +62,7 @@ impl BackendValue {
     pub fn new(address: impl Into<Address>, port: u16) -> Self {
         Self {
             address: address.into(),
-            port: port.to_be_bytes(),
+            port: port.into(),
             flags: 0,
             _pad: 0,
         }
@@ -75,7 +75,7 @@ impl BackendValue {
 
     /// The port.
     pub fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
+        self.port.number()
     }
 
     /// Address and port.
@@ -85,7 +85,7 @@ impl BackendValue {
 
     /// Address and port as maps hold them.
     #[inline(always)]
-    pub fn to_network(self) -> (Address, [u8; 2]) {
+    pub fn parts(self) -> (Address, Port) {
         (self.address, self.port)
     }
 }

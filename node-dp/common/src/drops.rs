@@ -1,8 +1,8 @@
-//! Why a connection or datagram to a frontend was refused, the index of `DROPS`.
+//! What went wrong with a connection or datagram to a frontend, the index of `DROPS`.
 
 use core::fmt;
 
-/// A reason for refusing a connection or datagram, counted per CPU under its number.
+/// Why a connection or datagram was refused or not served in full, counted per CPU under its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum DropReason {
@@ -14,15 +14,19 @@ pub enum DropReason {
     BackendMissing = 2,
     /// The selected backend is of a family that the socket cannot reach.
     FamilyMismatch = 3,
+    /// There was no memory to note which frontend the traffic was for. It went on, with the backend's own address in
+    /// what the client sees.
+    NotRemembered = 4,
 }
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::NoBackend,
         Self::NoLiveCluster,
         Self::BackendMissing,
         Self::FamilyMismatch,
+        Self::NotRemembered,
     ];
 
     /// Its number: the index in `DROPS`.
@@ -38,6 +42,7 @@ impl DropReason {
             Self::NoLiveCluster => "no_live_cluster",
             Self::BackendMissing => "backend_missing",
             Self::FamilyMismatch => "family_mismatch",
+            Self::NotRemembered => "not_remembered",
         }
     }
 }

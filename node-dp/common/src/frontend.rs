@@ -5,14 +5,14 @@ use core::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::address::Address;
+use crate::address::{Address, Port};
 
 /// A frontend: address, port and protocol that a client dials.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrontendKey {
     address: Address,
-    port: [u8; 2],
+    port: Port,
     protocol: u8,
     _pad: u8,
 }
@@ -22,12 +22,12 @@ const _: () = assert!(size_of::<FrontendKey>() == 20);
 impl FrontendKey {
     /// A frontend; `protocol` is the number in an IP header.
     pub fn new(address: impl Into<Address>, port: u16, protocol: u8) -> Self {
-        Self::from_network(address.into(), port.to_be_bytes(), protocol)
+        Self::from_parts(address.into(), port.into(), protocol)
     }
 
-    /// A frontend whose port is in network byte order already.
+    /// A frontend from the parts that maps hold.
     #[inline(always)]
-    pub fn from_network(address: Address, port: [u8; 2], protocol: u8) -> Self {
+    pub fn from_parts(address: Address, port: Port, protocol: u8) -> Self {
         Self {
             address,
             port,
@@ -43,7 +43,7 @@ impl FrontendKey {
 
     /// The port.
     pub fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
+        self.port.number()
     }
 
     /// The protocol's number in an IP header.
@@ -59,7 +59,7 @@ impl FrontendKey {
 
     /// Address and port as maps hold them.
     #[inline(always)]
-    pub fn to_network(self) -> (Address, [u8; 2]) {
+    pub fn parts(self) -> (Address, Port) {
         (self.address, self.port)
     }
 }

@@ -16,7 +16,7 @@ pub mod rev_nat;
 pub mod select;
 pub mod service;
 
-pub use address::Address;
+pub use address::{Address, Port};
 pub use backend::{BackendKey, BackendValue};
 pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
 pub use drops::DropReason;

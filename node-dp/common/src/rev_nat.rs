@@ -1,11 +1,15 @@
 //! How a reply gets its frontend address back.
 //!
-//! A connected socket carries one [`PeerValue`]. An unconnected one may talk to many frontends, so what it sent to is
-//! found by the socket's cookie and the backend's address.
+//! A socket carries one [`PeerValue`], the last frontend it dialled or sent to. That is all a TCP socket needs. A UDP socket
+//! may talk to many frontends, so the others are found by the socket's cookie and the backend's address.
 
 use core::fmt;
 
-use crate::{address::Address, backend::BackendValue, frontend::FrontendKey};
+use crate::{
+    address::{Address, Port},
+    backend::BackendValue,
+    frontend::FrontendKey,
+};
 
 /// Which datagrams belong to a frontend: those between a socket and a backend. The key of `REV_NAT`.
 #[repr(C)]
@@ -13,7 +17,7 @@ use crate::{address::Address, backend::BackendValue, frontend::FrontendKey};
 pub struct RevNatKey {
     cookie: u64,
     address: Address,
-    port: [u8; 2],
+    port: Port,
     protocol: u8,
     _pad: [u8; 5],
 }
@@ -23,7 +27,7 @@ const _: () = assert!(size_of::<RevNatKey>() == 32);
 impl RevNatKey {
     /// The key of a socket, by its cookie, and a backend's address.
     #[inline(always)]
-    pub fn new(cookie: u64, address: Address, port: [u8; 2], protocol: u8) -> Self {
+    pub fn new(cookie: u64, address: Address, port: Port, protocol: u8) -> Self {
         Self {
             cookie,
             address,
@@ -39,7 +43,7 @@ impl RevNatKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevNatValue {
     address: Address,
-    port: [u8; 2],
+    port: Port,
     _pad: [u8; 2],
 }
 
@@ -49,7 +53,7 @@ impl RevNatValue {
     /// The address and port of a frontend.
     #[inline(always)]
     pub fn new(frontend: FrontendKey) -> Self {
-        let (address, port) = frontend.to_network();
+        let (address, port) = frontend.parts();
         Self {
             address,
             port,
@@ -59,24 +63,24 @@ impl RevNatValue {
 
     /// Address and port as maps hold them.
     #[inline(always)]
-    pub fn to_network(self) -> (Address, [u8; 2]) {
+    pub fn parts(self) -> (Address, Port) {
         (self.address, self.port)
     }
 }
 
 impl fmt::Debug for RevNatValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.address, u16::from_be_bytes(self.port))
+        write!(f, "{}:{}", self.address, self.port.number())
     }
 }
 
-/// What a connected socket remembers: the frontend it dialled and the backend it got. The value of `PEERS`.
+/// What a socket remembers: the frontend it last dialled or sent to, and the backend it got. The value of `PEERS`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerValue {
     frontend: RevNatValue,
     backend: Address,
-    backend_port: [u8; 2],
+    backend_port: Port,
     _pad: [u8; 2],
 }
 
@@ -86,7 +90,7 @@ impl PeerValue {
     /// Joins a frontend and the backend selected for it.
     #[inline(always)]
     pub fn new(frontend: FrontendKey, backend: BackendValue) -> Self {
-        let (address, port) = backend.to_network();
+        let (address, port) = backend.parts();
         Self {
             frontend: RevNatValue::new(frontend),
             backend: address,
@@ -97,7 +101,7 @@ impl PeerValue {
 
     /// The frontend, if the socket's peer is the backend that stands for it.
     #[inline(always)]
-    pub fn frontend_of(&self, peer: Address, port: [u8; 2]) -> Option<RevNatValue> {
+    pub fn frontend_of(&self, peer: Address, port: Port) -> Option<RevNatValue> {
         (self.backend == peer && self.backend_port == port).then_some(self.frontend)
     }
 }
@@ -113,13 +117,13 @@ mod tests {
         let backend = BackendValue::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 8080);
         let frontend = FrontendKey::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 80, 6);
         let peer = PeerValue::new(frontend, backend);
-        let (address, port) = backend.to_network();
+        let (address, port) = backend.parts();
 
         assert_eq!(
             peer.frontend_of(address, port),
             Some(RevNatValue::new(frontend))
         );
-        assert_eq!(peer.frontend_of(address, [0, 1]), None);
+        assert_eq!(peer.frontend_of(address, 1.into()), None);
         assert_eq!(peer.frontend_of(Address::default(), port), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Chooses a backend of a service: the lowest tier that can serve, within it by weight, within the group evenly.
 
+use core::cell::Cell;
+
 use crate::{
     drops::DropReason,
     service::{Group, ServiceValue},
@@ -24,8 +26,8 @@ pub struct Choice {
 #[inline(always)]
 pub fn select(
     service: &ServiceValue,
-    mut takes: impl FnMut(u16) -> bool,
-    mut random: impl FnMut() -> u32,
+    takes: impl Fn(u16) -> bool,
+    random: impl Fn() -> u32,
 ) -> Result<Choice, DropReason> {
     let mut reason = DropReason::NoBackend;
     let mut held = Group::default();
@@ -76,21 +78,21 @@ fn below(random: u32, bound: u32) -> u32 {
 /// A random source from one seed: the same seed draws the same numbers.
 ///
 /// Datagrams of one socket draw from its cookie, so that a conversation stays with one backend.
-#[derive(Debug, Clone, Copy)]
-pub struct Seeded(u64);
+#[derive(Debug)]
+pub struct Seeded(Cell<u64>);
 
 impl Seeded {
     /// A source that begins at `seed`.
     #[inline(always)]
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Cell::new(seed))
     }
 
     /// The next number (SplitMix64: neighbouring seeds give unrelated numbers).
     #[inline(always)]
-    pub fn draw(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+    pub fn draw(&self) -> u32 {
+        let mut z = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(z);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 32) as u32

@@ -43,7 +43,7 @@ fn weights_are_shares_within_a_tier() {
 #[test]
 fn slots_of_a_group_are_used_evenly() {
     let service = service(&[Group::new(0, 0, 1, 10)]);
-    let mut random = Seeded::new(1);
+    let random = Seeded::new(1);
     let mut used = [0u32; 10];
     for _ in 0..DRAWS {
         let choice = select(&service, |_| true, || random.draw()).unwrap();
@@ -96,7 +96,7 @@ fn neighbouring_sockets_do_not_share_a_slot() {
 
     let first = (0..DRAWS)
         .filter(|cookie| {
-            let mut random = Seeded::new(u64::from(*cookie));
+            let random = Seeded::new(u64::from(*cookie));
             select(&service, |_| true, || random.draw()).unwrap().slot == 0
         })
         .count();
@@ -113,7 +113,7 @@ proptest! {
     ) {
         let service = service(&groups);
         let takes = |cluster: u16| alive & (1 << cluster) != 0;
-        let mut random = Seeded::new(seed);
+        let random = Seeded::new(seed);
         let best = groups
             .iter()
             .filter(|group| can_serve(group) && takes(group.cluster()))
@@ -163,7 +163,7 @@ fn any_group() -> impl Strategy<Value = Group> {
 
 /// How many connections each of the service's groups got.
 fn shares(service: &ServiceValue, takes: impl Fn(u16) -> bool) -> Vec<u32> {
-    let mut random = Seeded::new(42);
+    let random = Seeded::new(42);
     let mut shares = vec![0; service.groups().len()];
     for _ in 0..DRAWS {
         let choice = select(service, &takes, || random.draw()).unwrap();
