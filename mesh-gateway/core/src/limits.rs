@@ -1,0 +1,50 @@
+//! The limits of the protocol: what one peer can make another hold, and why each number is what it is.
+
+use std::time::Duration;
+
+/// The longest frame.
+///
+/// Two bytes of an encoded list can become one empty message of a few hundred bytes in memory, so this bounds what a
+/// hostile frame costs to about 10 MiB for a moment.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// The size at which a publisher closes a frame of updates and begins the next.
+///
+/// Half of the longest frame, so that an update of the longest size still fits behind others.
+pub const TARGET_FRAME_BYTES: usize = 32 * 1024;
+
+/// The longest update: a service or endpoint with [`MAX_PORTS`] ports takes about 20 KiB.
+pub const MAX_UPDATE_BYTES: usize = 30 * 1024;
+
+/// The most updates in a frame: the smallest useful one, a tombstone, takes about 8 bytes.
+pub const MAX_UPDATES_PER_FRAME: usize = 4096;
+
+/// The most changes that one fetch asks the store for; some frames' worth, so that a store's owner is soon free again.
+pub const FETCH_LIMIT: usize = 1024;
+
+/// The most ports of a service or an endpoint; Kubernetes allows 100 in one EndpointSlice.
+pub const MAX_PORTS: usize = 256;
+
+/// The most addresses of a node; there are seldom more than one per family.
+pub const MAX_NODE_ADDRESSES: usize = 32;
+
+/// The most pod CIDRs of a node; some IPAMs hand out many small blocks.
+pub const MAX_POD_CIDRS: usize = 256;
+
+/// The longest topology zone: it is the value of a Kubernetes label.
+pub const MAX_ZONE_BYTES: usize = 63;
+
+/// The most features that a HELLO may name.
+pub const MAX_FEATURES: usize = 64;
+
+/// The longest name of a feature.
+pub const MAX_FEATURE_BYTES: usize = 64;
+
+/// The shortest heartbeat interval that a peer may announce: below it, heartbeats are load and not a signal.
+pub const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The longest heartbeat interval that a peer may announce, so that nobody can make itself undetectable.
+pub const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a session may take from the connection to being up: a round trip and the answer of the store's owner.
+pub const OPENING_TIMEOUT: Duration = Duration::from_secs(5);

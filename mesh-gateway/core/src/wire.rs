@@ -1,0 +1,311 @@
+//! The messages as they stand on the wire (Protocol Buffers 3).
+//!
+//! Nothing here is checked: [`crate::convert`] does that. Field numbers are never reused, fields are only added, and
+//! what an older version must not ignore is announced as a required feature in HELLO. `docs/protocol.md` has the same
+//! messages as a `.proto` schema.
+
+use prost::{Message, Oneof};
+
+/// One frame; a body that the receiver does not know is `None` and ignored.
+#[derive(Clone, PartialEq, Message)]
+pub struct Frame {
+    /// The message in it.
+    #[prost(oneof = "Body", tags = "1, 2, 3, 8, 9, 10, 11")]
+    pub body: Option<Body>,
+}
+
+/// The message in a frame: up to 7 on the control stream, from 8 on the state streams.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Body {
+    /// See [`Hello`].
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// See [`Welcome`].
+    #[prost(message, tag = "2")]
+    Welcome(Welcome),
+    /// See [`Heartbeat`].
+    #[prost(message, tag = "3")]
+    Heartbeat(Heartbeat),
+    /// See [`SnapshotBegin`].
+    #[prost(message, tag = "8")]
+    SnapshotBegin(SnapshotBegin),
+    /// See [`Updates`].
+    #[prost(message, tag = "9")]
+    Updates(Updates),
+    /// See [`SnapshotEnd`].
+    #[prost(message, tag = "10")]
+    SnapshotEnd(SnapshotEnd),
+    /// See [`Progress`].
+    #[prost(message, tag = "11")]
+    Progress(Progress),
+}
+
+/// The first message of each side.
+#[derive(Clone, PartialEq, Message)]
+pub struct Hello {
+    /// Features without which the sender cannot have a session.
+    #[prost(string, repeated, tag = "1")]
+    pub required_features: Vec<String>,
+    /// Features that the sender has.
+    #[prost(string, repeated, tag = "2")]
+    pub optional_features: Vec<String>,
+    /// How far the sender knows what the receiver publishes.
+    #[prost(message, optional, tag = "3")]
+    pub resume: Option<Position>,
+    /// The time between two of the sender's heartbeats.
+    #[prost(uint32, tag = "4")]
+    pub heartbeat_interval_ms: u32,
+}
+
+/// Accepts the other side's HELLO.
+#[derive(Clone, PartialEq, Message)]
+pub struct Welcome {
+    /// Whether the updates continue from the position that the HELLO offered.
+    #[prost(bool, tag = "1")]
+    pub resumed: bool,
+}
+
+/// A sign of life.
+#[derive(Clone, PartialEq, Message)]
+pub struct Heartbeat {
+    /// Its number, from 1.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// The number of the newest heartbeat heard; 0 before the first.
+    #[prost(uint64, tag = "2")]
+    pub echo_seq: u64,
+    /// How long that one has waited.
+    #[prost(uint64, tag = "3")]
+    pub echo_delay_us: u64,
+}
+
+/// A position in a publisher's store.
+#[derive(Clone, PartialEq, Message)]
+pub struct Position {
+    /// The life of the store.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// The revision within it.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+}
+
+/// Everything that the publisher has follows.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotBegin {}
+
+/// The newest state of some keys.
+#[derive(Clone, PartialEq, Message)]
+pub struct Updates {
+    /// One for each key.
+    #[prost(message, repeated, tag = "1")]
+    pub updates: Vec<Update>,
+}
+
+/// The publisher has said everything that it has.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotEnd {}
+
+/// The receiver has everything up to here.
+#[derive(Clone, PartialEq, Message)]
+pub struct Progress {
+    /// Where.
+    #[prost(message, optional, tag = "1")]
+    pub position: Option<Position>,
+}
+
+/// The newest state of one key.
+#[derive(Clone, PartialEq, Message)]
+pub struct Update {
+    /// What it is about; a kind that the receiver does not know is `None`.
+    #[prost(oneof = "Id", tags = "1, 2, 3, 4, 5")]
+    pub id: Option<Id>,
+    /// Whether the key is gone; without it, a value is missing only because its kind is unknown.
+    #[prost(bool, tag = "8")]
+    pub gone: bool,
+    /// Its value.
+    #[prost(oneof = "Value", tags = "9, 10, 11, 12, 13")]
+    pub value: Option<Value>,
+    /// The cluster that it belongs to, if that is not the sender's.
+    #[prost(string, tag = "16")]
+    pub origin: String,
+    /// The trace that the change belongs to: 16 bytes of trace id, 8 of span id, 1 of flags (W3C Trace Context).
+    #[prost(bytes = "vec", tag = "17")]
+    pub trace: Vec<u8>,
+}
+
+/// What an update is about.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Id {
+    /// The cluster itself.
+    #[prost(message, tag = "1")]
+    Cluster(ClusterId),
+    /// A node, by name.
+    #[prost(string, tag = "2")]
+    Node(String),
+    /// A node's tunnel end, by the node's name.
+    #[prost(string, tag = "3")]
+    Tunnel(String),
+    /// A service.
+    #[prost(message, tag = "4")]
+    Service(ServiceId),
+    /// An endpoint.
+    #[prost(message, tag = "5")]
+    Endpoint(EndpointId),
+}
+
+/// The cluster itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct ClusterId {}
+
+/// A service's name.
+#[derive(Clone, PartialEq, Message)]
+pub struct ServiceId {
+    /// The namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: String,
+    /// The name within the namespace.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// An endpoint's service and address.
+#[derive(Clone, PartialEq, Message)]
+pub struct EndpointId {
+    /// The service's namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: String,
+    /// The service's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The address: 4 or 16 bytes in network order.
+    #[prost(bytes = "vec", tag = "3")]
+    pub address: Vec<u8>,
+}
+
+/// The value of an update.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Value {
+    /// Of [`Id::Cluster`].
+    #[prost(message, tag = "9")]
+    Cluster(Cluster),
+    /// Of [`Id::Node`].
+    #[prost(message, tag = "10")]
+    Node(Node),
+    /// Of [`Id::Tunnel`].
+    #[prost(message, tag = "11")]
+    Tunnel(Tunnel),
+    /// Of [`Id::Service`].
+    #[prost(message, tag = "12")]
+    Service(Service),
+    /// Of [`Id::Endpoint`].
+    #[prost(message, tag = "13")]
+    Endpoint(Endpoint),
+}
+
+/// Whether a gateway has a session with the cluster.
+#[derive(Clone, PartialEq, Message)]
+pub struct Cluster {
+    /// Whether a session is up.
+    #[prost(bool, tag = "1")]
+    pub connected: bool,
+}
+
+/// A node.
+#[derive(Clone, PartialEq, Message)]
+pub struct Node {
+    /// Its addresses: 4 or 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub addresses: Vec<Vec<u8>>,
+    /// The ranges of its pods' addresses.
+    #[prost(message, repeated, tag = "2")]
+    pub pod_cidrs: Vec<Cidr>,
+    /// The topology zone; empty if unknown.
+    #[prost(string, tag = "3")]
+    pub zone: String,
+}
+
+/// A range of addresses.
+#[derive(Clone, PartialEq, Message)]
+pub struct Cidr {
+    /// The first address: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub address: Vec<u8>,
+    /// The length of the prefix.
+    #[prost(uint32, tag = "2")]
+    pub prefix: u32,
+}
+
+/// The tunnel end of a node.
+#[derive(Clone, PartialEq, Message)]
+pub struct Tunnel {
+    /// The 32 bytes of the WireGuard public key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub public_key: Vec<u8>,
+    /// The UDP port of the tunnel.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    /// The UDP port of probes through the tunnel.
+    #[prost(uint32, tag = "3")]
+    pub probe_port: u32,
+    /// The address of probes through the tunnel: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub probe_address: Vec<u8>,
+}
+
+/// A service.
+#[derive(Clone, PartialEq, Message)]
+pub struct Service {
+    /// The cluster IPs: 4 or 16 bytes each, at most one per family.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub cluster_ips: Vec<Vec<u8>>,
+    /// Whether it is headless.
+    #[prost(bool, tag = "2")]
+    pub headless: bool,
+    /// Its ports.
+    #[prost(message, repeated, tag = "3")]
+    pub ports: Vec<Port>,
+    /// Whether it merges with those of the same name in other clusters.
+    #[prost(bool, tag = "4")]
+    pub global: bool,
+    /// Whether other clusters see its backends.
+    #[prost(bool, tag = "5")]
+    pub shared: bool,
+    /// 0 none, 1 local, 2 remote.
+    #[prost(uint32, tag = "6")]
+    pub affinity: u32,
+}
+
+/// A port of a service or an endpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct Port {
+    /// The name; empty for the unnamed one.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The protocol's number in an IP header; 0 stands for TCP.
+    #[prost(uint32, tag = "2")]
+    pub protocol: u32,
+    /// The number.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+
+/// An endpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct Endpoint {
+    /// The ports it serves.
+    #[prost(message, repeated, tag = "1")]
+    pub ports: Vec<Port>,
+    /// 1 ready, 2 serving, 4 terminating; other bits are ignored.
+    #[prost(uint32, tag = "2")]
+    pub conditions: u32,
+    /// The node it runs on; empty if none.
+    #[prost(string, tag = "3")]
+    pub node: String,
+    /// The topology zone; empty if unknown.
+    #[prost(string, tag = "4")]
+    pub zone: String,
+    /// Its own host name; empty if none.
+    #[prost(string, tag = "5")]
+    pub hostname: String,
+}
