@@ -1,20 +1,62 @@
 //! The Kubernetes API source: watches of the API server's Services, EndpointSlices, Nodes and Namespaces.
+//!
+//! It needs the verbs `list` and `watch` on these four, in all namespaces. What the API server says is converted as it
+//! arrives and the original dropped; of Namespaces only the metadata is asked for.
 
+mod follower;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Client, Resource,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Config, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::source::{SourceEvent, TraceHook};
+use self::follower::{Fact, Follower, Kind, News, Seen};
+use crate::{
+    convert::{Convert, SERVICE_NAME_LABEL, SERVICE_PROXY_NAME_LABEL},
+    source::{SourceEvent, Teller, TraceHook},
+};
+
+/// How long one watch call lasts, in seconds; also the longest that a silently dead connection goes unnoticed.
+const WATCH_SECONDS: u32 = 60;
+
+/// How many facts that are there at once are told as one batch: a rolling update's burst, without holding it up.
+const BATCH: usize = 256;
 
 /// Follows the objects of one Kubernetes API server.
 #[derive(Clone)]
 pub struct KubernetesSource {
-    client: kube::Client,
+    client: Client,
     trace_hook: Option<TraceHook>,
+}
+
+impl fmt::Debug for KubernetesSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubernetesSource").finish_non_exhaustive()
+    }
 }
 
 impl KubernetesSource {
     /// A source that asks through this client.
-    pub fn new(client: kube::Client) -> Self {
+    pub fn new(client: Client) -> Self {
         Self {
             client,
             trace_hook: None,
@@ -29,8 +71,78 @@ impl KubernetesSource {
     }
 
     /// Runs until the token is cancelled or nobody receives the events any more; it is cancel safe.
+    ///
+    /// The snapshot comes when all kinds are listed; failures are problems, and are tried again for ever.
     pub async fn run(self, events: mpsc::Sender<SourceEvent>, shutdown: CancellationToken) {
-        let _ = (self.client, self.trace_hook, events);
-        shutdown.cancelled().await;
+        let receiver_gone = events.clone();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = receiver_gone.closed() => {}
+            () = self.follow(events) => {}
+        }
+    }
+
+    async fn follow(self, events: mpsc::Sender<SourceEvent>) {
+        let mut teller = Teller::new("kubernetes", events, self.trace_hook);
+        let mut follower = Follower::default();
+        let mut has_told = false;
+        let facts = stream::select_all(Kind::ALL.map(|kind| self.facts(kind)));
+        let mut batches = facts.ready_chunks(BATCH);
+        while let Some(batch) = batches.next().await {
+            for fact in batch {
+                follower.handle(fact);
+            }
+            let told = match follower.index() {
+                None => Ok(()),
+                Some(index) if has_told => teller.tell_changes(index.take_changes()).await,
+                Some(index) => {
+                    has_told = true;
+                    teller.tell_snapshot(index.take_snapshot()).await
+                }
+            };
+            if told.is_err() || teller.tell_problems(follower.problems()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn facts(&self, kind: Kind) -> BoxStream<'static, Fact> {
+        let client = self.client.clone();
+        let config = Config::default().timeout(WATCH_SECONDS);
+        let ours = format!("!{SERVICE_PROXY_NAME_LABEL}");
+        match kind {
+            Kind::Namespace => {
+                facts::<PartialObjectMeta<Namespace>>(kind, Api::all(client), config)
+            }
+            Kind::Node => facts::<Node>(kind, Api::all(client), config),
+            Kind::Service => facts::<Service>(kind, Api::all(client), config.labels(&ours)),
+            Kind::EndpointSlice => {
+                let labels = format!("{SERVICE_NAME_LABEL},{ours}");
+                facts::<EndpointSlice>(kind, Api::all(client), config.labels(&labels))
+            }
+        }
+    }
+}
+
+fn facts<T>(kind: Kind, api: Api<T>, config: Config) -> BoxStream<'static, Fact>
+where
+    T: Convert + Resource + Clone + DeserializeOwned + Send + 'static,
+{
+    let events = watcher(api, config).default_backoff();
+    events
+        .map(move |event| Fact {
+            kind,
+            news: news(event),
+        })
+        .boxed()
+}
+
+fn news<T: Convert>(event: watcher::Result<Event<T>>) -> News {
+    match event {
+        Ok(Event::Init) => News::Begin,
+        Ok(Event::InitApply(object) | Event::Apply(object)) => News::Present(Seen::new(&object)),
+        Ok(Event::InitDone) => News::End,
+        Ok(Event::Delete(object)) => News::Gone(object.key()),
+        Err(error) => News::Failed(error.to_string()),
     }
 }

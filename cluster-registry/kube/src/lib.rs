@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod convert;
+mod index;
 pub mod kubernetes;
 pub mod manifest;
+mod object;
 pub mod source;

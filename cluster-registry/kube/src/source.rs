@@ -6,6 +6,7 @@ use cluster_registry::{
     resource::{Resource, ResourceId},
     trace::TraceContext,
 };
+use tokio::sync::mpsc::{self, error::SendError};
 
 /// One change of a resource: its new value, or `None` when it is gone, and the trace that it belongs to.
 pub type SourceChange = (ResourceId, Option<Resource>, Option<TraceContext>);
@@ -39,6 +40,28 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// How much of a reason is kept: its texts come from files that anybody may have written.
+const MAX_REASON_CHARS: usize = 1_000;
+
+impl Problem {
+    /// A problem in one line: control characters become spaces, and a text without end is cut.
+    pub(crate) fn new(file: &str, document: usize, reason: &str) -> Self {
+        let mut kept: String = reason
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MAX_REASON_CHARS)
+            .collect();
+        if reason.chars().nth(MAX_REASON_CHARS).is_some() {
+            kept.push_str(" ...");
+        }
+        Self {
+            file: file.to_owned(),
+            document,
+            reason: kept,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.document > 0 {
@@ -50,5 +73,76 @@ impl fmt::Display for Problem {
         } else {
             write!(f, "{}: {}", self.file, self.reason)
         }
+    }
+}
+
+/// Tells a source's events to whoever receives them, each in its span, and problems only when they changed.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    source: &'static str,
+    events: mpsc::Sender<SourceEvent>,
+    trace_hook: Option<TraceHook>,
+    problems: Vec<Problem>,
+}
+
+impl Teller {
+    pub(crate) fn new(
+        source: &'static str,
+        events: mpsc::Sender<SourceEvent>,
+        trace_hook: Option<TraceHook>,
+    ) -> Self {
+        Self {
+            source,
+            events,
+            trace_hook,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn tell_snapshot(
+        &self,
+        resources: Vec<(ResourceId, Resource)>,
+    ) -> Result<(), SendError<()>> {
+        tracing::info!(source = self.source, resources = resources.len(), "synced");
+        self.send(SourceEvent::Snapshot(resources)).await
+    }
+
+    pub(crate) async fn tell_changes(
+        &self,
+        changes: Vec<(ResourceId, Option<Resource>)>,
+    ) -> Result<(), SendError<()>> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let span = tracing::info_span!(
+            "source.change",
+            source = self.source,
+            changes = changes.len()
+        );
+        let trace = span.in_scope(|| self.trace_hook.and_then(|hook| hook()));
+        let changes = changes
+            .into_iter()
+            .map(|(id, resource)| (id, resource, trace))
+            .collect();
+        self.send(SourceEvent::Changed(changes)).await
+    }
+
+    pub(crate) async fn tell_problems(
+        &mut self,
+        problems: Vec<Problem>,
+    ) -> Result<(), SendError<()>> {
+        if problems == self.problems {
+            return Ok(());
+        }
+        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+            tracing::warn!(source = self.source, %problem, "an object does not count in full");
+        }
+        self.problems.clone_from(&problems);
+        self.send(SourceEvent::Problems(problems)).await
+    }
+
+    async fn send(&self, event: SourceEvent) -> Result<(), SendError<()>> {
+        let sent = self.events.send(event).await;
+        sent.map_err(|_gone| SendError(()))
     }
 }

@@ -1,0 +1,210 @@
+//! Derives resources from objects: a service from its Service and Namespace, an endpoint from all slices that have it.
+//!
+//! A pure machine in the order of facts and changes: [`Index::set`] for each fact, then [`Index::take_changes`] once.
+//! An object that says what it said before touches nothing, so status updates of a live cluster end here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use cluster_registry::{
+    endpoint::{Conditions, Endpoint},
+    name::{Namespace, NodeName, ServiceName},
+    node::Node,
+    resource::{Resource, ResourceId},
+    service::{Service, Sharing},
+};
+
+use crate::object::{NamespaceSharing, Object, ObjectKey, Slice, SliceName};
+
+/// The endpoints that one slice has of one service.
+type Endpoints = BTreeMap<IpAddr, Endpoint>;
+
+/// The objects of a source and what has changed since it was last asked.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    excluded: BTreeSet<Namespace>,
+    node_by_name: BTreeMap<NodeName, Node>,
+    service_by_name: BTreeMap<ServiceName, Service>,
+    slices_by_service: BTreeMap<ServiceName, BTreeMap<SliceName, Endpoints>>,
+    service_by_slice: BTreeMap<SliceName, ServiceName>,
+    touched: BTreeSet<ResourceId>,
+}
+
+impl Index {
+    /// Sets what an object says, or that it is gone.
+    pub(crate) fn set(&mut self, key: ObjectKey, object: Option<Object>) {
+        match (key, object) {
+            (ObjectKey::Namespace(name), Some(Object::Namespace(sharing))) => {
+                self.set_namespace(name, sharing);
+            }
+            (ObjectKey::Namespace(name), _) => self.set_namespace(name, NamespaceSharing::Allowed),
+            (ObjectKey::Node(name), Some(Object::Node(node))) => self.set_node(name, Some(node)),
+            (ObjectKey::Node(name), _) => self.set_node(name, None),
+            (ObjectKey::Service(name), Some(Object::Service(service))) => {
+                self.set_service(name, Some(service));
+            }
+            (ObjectKey::Service(name), _) => self.set_service(name, None),
+            (ObjectKey::Slice(name), Some(Object::Slice(slice))) => {
+                self.set_slice(name, Some(slice));
+            }
+            (ObjectKey::Slice(name), _) => self.set_slice(name, None),
+        }
+    }
+
+    /// The touched resources as they are, each once; `None` is one that is gone.
+    pub(crate) fn take_changes(&mut self) -> Vec<(ResourceId, Option<Resource>)> {
+        std::mem::take(&mut self.touched)
+            .into_iter()
+            .map(|id| {
+                let resource = self.resource(&id);
+                (id, resource)
+            })
+            .collect()
+    }
+
+    /// All resources; what is touched counts as told.
+    pub(crate) fn take_snapshot(&mut self) -> Vec<(ResourceId, Resource)> {
+        self.touched.clear();
+        let nodes = self.node_by_name.keys().cloned().map(ResourceId::Node);
+        let services = self
+            .service_by_name
+            .keys()
+            .cloned()
+            .map(ResourceId::Service);
+        let endpoints = self.slices_by_service.iter().flat_map(|(service, slices)| {
+            let addresses: BTreeSet<IpAddr> =
+                slices.values().flat_map(|e| e.keys()).copied().collect();
+            addresses
+                .into_iter()
+                .map(|address| ResourceId::Endpoint(service.clone(), address))
+        });
+        nodes
+            .chain(services)
+            .chain(endpoints)
+            .filter_map(|id| {
+                let resource = self.resource(&id)?;
+                Some((id, resource))
+            })
+            .collect()
+    }
+
+    fn set_namespace(&mut self, name: Namespace, sharing: NamespaceSharing) {
+        let changed = match sharing {
+            NamespaceSharing::Allowed => self.excluded.remove(&name),
+            NamespaceSharing::Excluded => self.excluded.insert(name.clone()),
+        };
+        if changed {
+            let services = self.service_by_name.keys();
+            let inside = services.filter(|service| service.namespace == name);
+            self.touched
+                .extend(inside.cloned().map(ResourceId::Service));
+        }
+    }
+
+    fn set_node(&mut self, name: NodeName, node: Option<Node>) {
+        if self.node_by_name.get(&name) == node.as_ref() {
+            return;
+        }
+        self.touched.insert(ResourceId::Node(name.clone()));
+        match node {
+            Some(node) => self.node_by_name.insert(name, node),
+            None => self.node_by_name.remove(&name),
+        };
+    }
+
+    fn set_service(&mut self, name: ServiceName, service: Option<Service>) {
+        if self.service_by_name.get(&name) == service.as_ref() {
+            return;
+        }
+        self.touched.insert(ResourceId::Service(name.clone()));
+        match service {
+            Some(service) => self.service_by_name.insert(name, service),
+            None => self.service_by_name.remove(&name),
+        };
+    }
+
+    fn set_slice(&mut self, name: SliceName, slice: Option<Slice>) {
+        if let Some(old) = self.service_by_slice.get(&name).cloned()
+            && slice.as_ref().is_none_or(|slice| slice.service != old)
+        {
+            // A slice's label can be changed: its endpoints then leave the one service for the other.
+            self.service_by_slice.remove(&name);
+            self.set_endpoints(&old, &name, Endpoints::new());
+        }
+        if let Some(slice) = slice {
+            self.service_by_slice
+                .insert(name.clone(), slice.service.clone());
+            self.set_endpoints(&slice.service, &name, slice.endpoint_by_address);
+        }
+    }
+
+    fn set_endpoints(&mut self, service: &ServiceName, slice: &SliceName, new: Endpoints) {
+        let slices = self.slices_by_service.entry(service.clone()).or_default();
+        let old = slices.remove(slice).unwrap_or_default();
+        let addresses: BTreeSet<IpAddr> = old.keys().chain(new.keys()).copied().collect();
+        let differing = addresses.into_iter().filter(|a| old.get(a) != new.get(a));
+        self.touched
+            .extend(differing.map(|address| ResourceId::Endpoint(service.clone(), address)));
+        if !new.is_empty() {
+            slices.insert(slice.clone(), new);
+        }
+        if slices.is_empty() {
+            self.slices_by_service.remove(service);
+        }
+    }
+
+    fn resource(&self, id: &ResourceId) -> Option<Resource> {
+        match id {
+            ResourceId::Node(name) => self.node_by_name.get(name).cloned().map(Resource::Node),
+            ResourceId::Service(name) => self.service(name).map(Resource::Service),
+            ResourceId::Endpoint(service, address) => {
+                self.endpoint(service, *address).map(Resource::Endpoint)
+            }
+            // A source of Kubernetes objects knows neither.
+            ResourceId::Cluster | ResourceId::Tunnel(_) => None,
+        }
+    }
+
+    fn service(&self, name: &ServiceName) -> Option<Service> {
+        let mut service = self.service_by_name.get(name)?.clone();
+        if self.excluded.contains(&name.namespace) {
+            service.sharing = Sharing::default();
+        }
+        Some(service)
+    }
+
+    /// Joins what the service's slices say of an address: the best conditions, and the ports of the slices with them.
+    ///
+    /// While the controller moves an endpoint from one slice to another, both have it for a moment, and the one with
+    /// the worse conditions is the stale one.
+    fn endpoint(&self, service: &ServiceName, address: IpAddr) -> Option<Endpoint> {
+        let slices = self.slices_by_service.get(service)?.values();
+        let mut best: Option<Endpoint> = None;
+        for next in slices.filter_map(|endpoints| endpoints.get(&address)) {
+            match &mut best {
+                Some(best) if rank(best.conditions) > rank(next.conditions) => {}
+                Some(best) if rank(best.conditions) == rank(next.conditions) => {
+                    best.ports.extend(next.ports.iter().cloned());
+                }
+                Some(_) | None => best = Some(next.clone()),
+            }
+        }
+        let mut endpoint = best?;
+        endpoint.ports.sort();
+        endpoint.ports.dedup();
+        Some(endpoint)
+    }
+}
+
+fn rank(conditions: Conditions) -> (bool, bool, bool) {
+    (
+        conditions.ready,
+        conditions.serving,
+        !conditions.terminating,
+    )
+}
+
+#[cfg(test)]
+mod tests;

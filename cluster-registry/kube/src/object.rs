@@ -1,0 +1,64 @@
+//! The objects that a source keeps, under the names that Kubernetes gives them, already in the registry's terms.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use cluster_registry::{
+    endpoint::Endpoint,
+    name::{Namespace, NodeName, ServiceName},
+    node::Node,
+    service::Service,
+};
+
+/// What an object is called within its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ObjectKey {
+    Namespace(Namespace),
+    Node(NodeName),
+    Service(ServiceName),
+    Slice(SliceName),
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(name) => write!(f, "Namespace {name}"),
+            Self::Node(name) => write!(f, "Node {name}"),
+            Self::Service(name) => write!(f, "Service {name}"),
+            Self::Slice(name) => write!(f, "EndpointSlice {}/{}", name.namespace, name.name),
+        }
+    }
+}
+
+/// The full name of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SliceName {
+    pub(crate) namespace: Namespace,
+    /// An RFC 1123 subdomain, as a node's name is.
+    pub(crate) name: String,
+}
+
+/// What an object says; its variant is that of its [`ObjectKey`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Object {
+    Namespace(NamespaceSharing),
+    Node(Node),
+    /// The service as it declares itself, before its namespace has a say.
+    Service(Service),
+    Slice(Slice),
+}
+
+/// Whether the services of a namespace may take part in the clusterset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamespaceSharing {
+    /// Each service decides for itself.
+    Allowed,
+    /// None of them is global, whatever it says.
+    Excluded,
+}
+
+/// Some of the endpoints of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) service: ServiceName,
+    pub(crate) endpoint_by_address: BTreeMap<IpAddr, Endpoint>,
+}
