@@ -1,1 +1,201 @@
-//! Loads, pins and fills the kernel programs and their maps.
+//! The datapath: loads, pins and fills the kernel programs and their maps.
+//!
+//! Everything is pinned, so traffic goes on when the agent ends, and a restarted agent adopts what it finds: the maps with
+//! their contents, and the links, whose programs it swaps for its own in one step each. A directory of maps is named after
+//! their layout; where another layout is pinned, the new maps are filled beside the old ones, which serve until
+//! [`Datapath::activate`].
+
+mod contents;
+mod features;
+mod hooks;
+mod object;
+mod pins;
+mod sys;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    EbpfError,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+};
+use node_dp_common::{
+    BackendKey, BackendValue, ClusterValue, DropReason, FrontendKey, ServiceValue,
+};
+
+pub use contents::{ApplyError, ReadError};
+pub use features::Feature;
+pub use hooks::AttachError;
+pub use object::MapSizes;
+
+use object::Programs;
+
+/// Where the bpffs of a host usually is.
+const DEFAULT_BPFFS: &str = "/sys/fs/bpf/isthmus";
+
+/// Where and how large the datapath is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatapathConfig {
+    /// The directory on a bpffs where everything is pinned; one agent each.
+    pub bpffs: PathBuf,
+    /// The directory of the cgroup v2 whose processes see the services.
+    pub cgroup: PathBuf,
+    /// How many entries the maps can hold.
+    pub sizes: MapSizes,
+}
+
+impl DatapathConfig {
+    /// The usual pins and sizes, for the processes of one cgroup.
+    pub fn new(cgroup: PathBuf) -> Self {
+        Self {
+            bpffs: PathBuf::from(DEFAULT_BPFFS),
+            cgroup,
+            sizes: MapSizes::default(),
+        }
+    }
+}
+
+/// What was there when the datapath was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoption {
+    /// Nothing: the maps are empty, and the programs are attached.
+    Fresh,
+    /// The maps of a former run, with their contents; its links run these programs.
+    Adopted,
+    /// Maps of another layout or size, which go on serving; the new ones are to be filled before
+    /// [`Datapath::activate`].
+    Replacing,
+}
+
+/// Why the datapath could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The cgroup is not a directory of a cgroup v2 hierarchy.
+    #[error("{} is not in a cgroup v2 hierarchy", .0.display())]
+    NotCgroup2(PathBuf),
+    /// The directory for the pins could not be made, read or cleaned.
+    #[error("cannot use {}", path.display())]
+    Pins {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No bpffs is there, and none could be mounted.
+    #[error("cannot mount a bpffs at {}", path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused the maps.
+    #[error("the kernel refused the maps")]
+    Maps(#[from] EbpfError),
+    /// A map is not what the agent expects.
+    #[error("the map {name} is not usable")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+    /// The object file lacks a map.
+    #[error("the programs come without the map {0}")]
+    NoSuchMap(&'static str),
+    /// A program could not be loaded or attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// The kernel's part of a node: its maps, pinned, and the programs that read them.
+pub struct Datapath {
+    config: DatapathConfig,
+    services: HashMap<MapData, FrontendKey, ServiceValue>,
+    backends: HashMap<MapData, BackendKey, BackendValue>,
+    clusters: Array<MapData, ClusterValue>,
+    drops: PerCpuArray<MapData, u64>,
+    features: Vec<Feature>,
+    /// The programs, until they are attached.
+    waiting: Option<Programs>,
+}
+
+impl Datapath {
+    /// Loads the programs, adopts or makes the maps, and attaches the programs unless that would lose what serves now.
+    ///
+    /// Mounts a bpffs if there is none at the configured place.
+    pub fn open(config: DatapathConfig) -> Result<(Self, Adoption), OpenError> {
+        pins::check_cgroup(&config.cgroup)?;
+        pins::make_bpffs(&config.bpffs)?;
+        let directory = pins::maps_directory(&config.bpffs, config.sizes);
+        let adoption = pins::adoption(&config.bpffs, &directory)?;
+        pins::make_directory(&directory)?;
+
+        sys::lift_memory_limit();
+        let mut loaded = object::load(&directory, config.sizes)?;
+        let mut datapath = Self {
+            services: loaded.map("SERVICES")?,
+            backends: loaded.map("BACKENDS")?,
+            clusters: loaded.map("CLUSTERS")?,
+            drops: loaded.map("DROPS")?,
+            features: features::report(loaded.can_set_retval()),
+            waiting: Some(loaded.into_programs()),
+            config,
+        };
+        match adoption {
+            Adoption::Fresh | Adoption::Adopted => datapath.activate()?,
+            Adoption::Replacing => {}
+        }
+        Ok((datapath, adoption))
+    }
+
+    /// Attaches the programs, in place of those of a former run, and removes maps of other layouts.
+    ///
+    /// Each hook goes from the old program to the new one in one step. Does nothing once done.
+    pub fn activate(&mut self) -> Result<(), OpenError> {
+        let Some(programs) = &mut self.waiting else {
+            return Ok(());
+        };
+        hooks::attach_all(programs, &self.config)?;
+        self.waiting = None;
+        let directory = pins::maps_directory(&self.config.bpffs, self.config.sizes);
+        pins::remove_other_maps(&self.config.bpffs, &directory)
+    }
+
+    /// Whether [`Self::activate`] is still to be called.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// How often each reason occurred since the maps were made, on all CPUs.
+    pub fn drops(&self) -> Result<BTreeMap<DropReason, u64>, ReadError> {
+        contents::drops(&self.drops)
+    }
+
+    /// What the kernel offers, and what was chosen for it.
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// Detaches all programs and removes all maps that are pinned in `bpffs`, whichever version of the agent made them.
+    ///
+    /// Connections stay with the backends they have; new ones are no longer translated.
+    pub fn detach_all(bpffs: &Path) -> Result<(), OpenError> {
+        pins::remove_all(bpffs)
+    }
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datapath")
+            .field("config", &self.config)
+            .field("is_waiting", &self.is_waiting())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Reading and changing what the maps hold.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Pod,
+    maps::{HashMap, MapData, MapError, PerCpuArray},
+    sys::SyscallError,
+};
+use node_dp_common::{ClusterState, ClusterValue, DropReason, MAX_CLUSTERS};
+use node_dp_core::image::{Image, MapOp};
+
+use super::Datapath;
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The map holds as many entries as it can; a larger one must be configured.
+    #[error("the map {map} is full: it holds {capacity} entries")]
+    MapFull {
+        /// The map.
+        map: &'static str,
+        /// How many entries it holds.
+        capacity: u32,
+    },
+    /// The kernel refused the change.
+    #[error("the kernel refused a change to the map {map}")]
+    Refused {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+}
+
+impl ApplyError {
+    /// The name in metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::MapFull { .. } => "map-full",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// A map could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the map {map}")]
+pub struct ReadError {
+    map: &'static str,
+    source: MapError,
+}
+
+impl Datapath {
+    /// What the maps hold.
+    pub fn read_image(&self) -> Result<Image, ReadError> {
+        Ok(Image {
+            services: entries("SERVICES", &self.services)?,
+            backends: entries("BACKENDS", &self.backends)?,
+            clusters: self.read_clusters()?,
+        })
+    }
+
+    /// Carries out one change; one that is there already, or removes what is not there, succeeds.
+    pub fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        let sizes = self.config.sizes;
+        match op {
+            MapOp::PutCluster(index, value) => changed(
+                "CLUSTERS",
+                0,
+                self.clusters.set(u32::from(*index), value, 0),
+            ),
+            MapOp::PutBackend(key, value) => changed(
+                "BACKENDS",
+                sizes.backends,
+                self.backends.insert(key, value, 0),
+            ),
+            MapOp::PutService(key, value) => changed(
+                "SERVICES",
+                sizes.services,
+                self.services.insert(key, value, 0),
+            ),
+            MapOp::DeleteService(key) => removed("SERVICES", self.services.remove(key)),
+            MapOp::DeleteBackend(key) => removed("BACKENDS", self.backends.remove(key)),
+        }
+    }
+
+    fn read_clusters(&self) -> Result<BTreeMap<u16, ClusterValue>, ReadError> {
+        let mut clusters = BTreeMap::new();
+        for index in 0..MAX_CLUSTERS {
+            let value = self
+                .clusters
+                .get(&u32::from(index), 0)
+                .map_err(|source| ReadError {
+                    map: "CLUSTERS",
+                    source,
+                })?;
+            if value.state() != Some(ClusterState::Unused) {
+                clusters.insert(index, value);
+            }
+        }
+        Ok(clusters)
+    }
+}
+
+/// The counts of all CPUs, added up.
+pub(super) fn drops(
+    map: &PerCpuArray<MapData, u64>,
+) -> Result<BTreeMap<DropReason, u64>, ReadError> {
+    DropReason::ALL
+        .into_iter()
+        .map(|reason| {
+            let counts = map.get(&reason.number(), 0).map_err(|source| ReadError {
+                map: "DROPS",
+                source,
+            })?;
+            Ok((reason, counts.iter().sum()))
+        })
+        .collect()
+}
+
+fn entries<K: Pod + Ord, V: Pod>(
+    map: &'static str,
+    contents: &HashMap<MapData, K, V>,
+) -> Result<BTreeMap<K, V>, ReadError> {
+    contents
+        .iter()
+        .collect::<Result<_, _>>()
+        .map_err(|source| ReadError { map, source })
+}
+
+fn changed(
+    map: &'static str,
+    capacity: u32,
+    result: Result<(), MapError>,
+) -> Result<(), ApplyError> {
+    result.map_err(|source| {
+        if errno(&source) == Some(libc::E2BIG) {
+            return ApplyError::MapFull { map, capacity };
+        }
+        ApplyError::Refused { map, source }
+    })
+}
+
+fn removed(map: &'static str, result: Result<(), MapError>) -> Result<(), ApplyError> {
+    match result {
+        Err(source) if errno(&source) != Some(libc::ENOENT) && !is_missing(&source) => {
+            Err(ApplyError::Refused { map, source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn is_missing(error: &MapError) -> bool {
+    matches!(error, MapError::KeyNotFound | MapError::ElementNotFound)
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    if let MapError::SyscallError(SyscallError { io_error, .. }) = error {
+        return io_error.raw_os_error();
+    }
+    None
+}

@@ -1,0 +1,125 @@
+//! The calls of bpf(2) for pinned links, which aya keeps to itself.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+
+/// `bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct ObjectAttribute {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// `bpf_attr` for `BPF_LINK_UPDATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdateAttribute {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// `bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttribute {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The head of `bpf_link_info`, with its part for cgroups.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct LinkInfo {
+    /// The type of link.
+    kind: u32,
+    /// The link's number.
+    pub(super) id: u32,
+    /// The number of the program it runs.
+    pub(super) program: u32,
+    _pad: u32,
+    /// The number of the cgroup it is attached to; zero once that is gone.
+    pub(super) cgroup: u64,
+    attach_type: u32,
+    _tail: u32,
+}
+
+/// Opens a pinned link.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = ObjectAttribute {
+        path: path.as_ptr() as u64,
+        ..ObjectAttribute::default()
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut attribute)?;
+    // SAFETY: the call made this descriptor, and nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets a link run another program from the next call on.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attribute = LinkUpdateAttribute {
+        link: number(link),
+        program: number(program),
+        ..LinkUpdateAttribute::default()
+    };
+    bpf(BPF_LINK_UPDATE, &mut attribute).map(drop)
+}
+
+/// What the kernel says of a link.
+pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
+    let mut info = LinkInfo::default();
+    let mut attribute = InfoAttribute {
+        fd: number(link.as_fd()),
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok(info)
+}
+
+/// The least rights of a process before 5.11 limit how much memory its maps take; the agent's are bounded by their sizes.
+pub(super) fn lift_memory_limit() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the struct lives until the call returns. Where it fails and the limit matters, making a map says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    u32::try_from(fd.as_raw_fd()).expect("an open descriptor is not negative")
+}
+
+fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<i32> {
+    // SAFETY: the attribute is a prefix of `bpf_attr` of the given size, whose rest the kernel takes for zeros, and what
+    // it points to lives in the caller.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attribute),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}
