@@ -1,1 +1,32 @@
-//! stub
+//! The lab: clusters, nodes and pods as network namespaces on one machine, with real programs and real traffic.
+//!
+//! [`Lab::up`] builds what a [`Topology`] describes, and dropping the [`Lab`] removes it; a watcher process does so even
+//! if the owner is killed. Nothing in a lab can reach the machine's own network, nor another lab.
+
+#![forbid(unsafe_code)]
+
+mod cgroup;
+mod controller;
+mod cut;
+mod daemon;
+mod faults;
+pub mod http;
+mod ip;
+mod lab;
+mod netns;
+mod network;
+pub mod plan;
+mod process;
+mod slices;
+mod sweep;
+pub mod topology;
+mod wait;
+
+pub use cut::{Cut, Direction};
+pub use daemon::{AGENT_PROGRAM, GATEWAY_PROGRAM, Target};
+pub use lab::{Lab, Options};
+pub use plan::Plan;
+pub use process::Process;
+pub use sweep::{labs, sweep};
+pub use topology::Topology;
+pub use wait::{wait_for, wait_until};

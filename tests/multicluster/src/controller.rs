@@ -1,0 +1,158 @@
+//! Does what Kubernetes' controllers do for a lab: looks whether pods serve, and keeps the EndpointSlices true.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    cgroup, netns,
+    plan::{Plan, PodPlan},
+    process::MAIN_GROUP,
+    slices,
+};
+
+/// How soon a pod's death or an edited manifest is seen.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How often a pod that is ready is asked again: often enough for a test, rarely enough not to disturb a measurement.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A pod on this machine answers at once or not at all.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Which files a manifests folder has, and in which edition.
+type Edition = Vec<(PathBuf, Option<SystemTime>, u64)>;
+
+/// The controller as a thread of the lab's owner; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Controller {
+    /// Starts it.
+    pub(crate) fn start(plan: Plan) -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let mut rounds = Rounds::default();
+            while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+                // What fails in one round, such as reading a folder under edit, is tried again in the next.
+                drop(rounds.once(&plan));
+            }
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Runs the controller in the calling thread until the lab's folder is gone.
+pub(crate) fn run(plan: &Plan) {
+    let mut rounds = Rounds::default();
+    while plan.run_dir().exists() {
+        drop(rounds.once(plan));
+        thread::sleep(STEP);
+    }
+}
+
+/// Whether a pod's program lives and all its TCP ports answer.
+pub(crate) fn is_ready(pod: &PodPlan) -> bool {
+    is_alive(pod) && probe(pod).is_ok()
+}
+
+/// Whether a pod's program lives.
+pub(crate) fn is_alive(pod: &PodPlan) -> bool {
+    cgroup::is_populated(&pod.cgroup.join(MAIN_GROUP))
+}
+
+fn probe(pod: &PodPlan) -> Result<()> {
+    let address = pod.addresses.first().context("a pod without address")?;
+    netns::inside(&pod.netns, || {
+        for port in pod.pod.ports.iter().filter(|p| p.protocol == "TCP") {
+            TcpStream::connect_timeout(&SocketAddr::new(*address, port.port), PROBE_PATIENCE)
+                .with_context(|| format!("connecting to port {}", port.name))?;
+        }
+        Ok(())
+    })
+}
+
+/// What the rounds so far have found.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// When each ready pod is asked again; a pod that is not ready is missing.
+    ready_until: BTreeMap<String, Instant>,
+    /// What each cluster's slices were derived from.
+    derived_from: BTreeMap<String, (Edition, BTreeSet<String>)>,
+}
+
+impl Rounds {
+    fn once(&mut self, plan: &Plan) -> Result<()> {
+        for pod in &plan.pods {
+            self.look_at(pod, Instant::now());
+        }
+        for cluster in &plan.topology.clusters {
+            let name = &cluster.name;
+            let ready = plan.pods_of(name).map(PodPlan::path);
+            let ready: BTreeSet<_> = ready
+                .filter(|path| self.ready_until.contains_key(path))
+                .collect();
+            let facts = (edition(plan, name)?, ready);
+            if self.derived_from.get(name) == Some(&facts) {
+                continue;
+            }
+            slices::write_slices(plan, name, &|pod| facts.1.contains(&pod.path()))?;
+            self.derived_from.insert(name.clone(), facts);
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, pod: &PodPlan, now: Instant) {
+        let path = pod.path();
+        if !is_alive(pod) {
+            self.ready_until.remove(&path);
+            return;
+        }
+        if self
+            .ready_until
+            .get(&path)
+            .is_some_and(|until| *until > now)
+        {
+            return;
+        }
+        if probe(pod).is_ok() {
+            self.ready_until.insert(path, now + PROBE_INTERVAL);
+        } else {
+            self.ready_until.remove(&path);
+        }
+    }
+}
+
+fn edition(plan: &Plan, cluster: &str) -> Result<Edition> {
+    let files = slices::manifest_files(&plan.manifests_dir(cluster))?;
+    let files = files.into_iter().filter(|file| !slices::is_derived(file));
+    Ok(files
+        .filter_map(|file| {
+            let metadata = fs::metadata(&file).ok()?;
+            Some((file, metadata.modified().ok(), metadata.len()))
+        })
+        .collect())
+}

@@ -1,0 +1,344 @@
+//! Starts the gateways and agents of a lab, each on its node, and asks them how they are.
+
+use std::{
+    fmt, fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use certs::{TrustDomain, commands};
+use cluster_registry::name::{ClusterName, NodeName};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    cgroup, controller,
+    http::{self, Answer},
+    netns,
+    plan::{GATEWAY_PORT, NodePlan, Plan},
+    process::{Launch, MAIN_GROUP},
+    wait::wait_until,
+};
+
+/// The gateway's program.
+pub const GATEWAY_PROGRAM: &str = "isthmus-gateway";
+
+/// The agent's program.
+pub const AGENT_PROGRAM: &str = "isthmus-agent";
+
+/// The daemons' own default.
+const TRUST_DOMAIN: &str = "cluster.local";
+
+/// A lab is for hours, not for months.
+const CREDENTIALS_VALID_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The daemons' own deadline for an orderly end is 5 s.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+const GATEWAY_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9470);
+const AGENT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9471);
+
+/// Something in a lab that can be killed and started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A cluster's gateway: `<cluster>/gateway`.
+    Gateway {
+        /// The cluster.
+        cluster: String,
+    },
+    /// A node's agent: `<cluster>/<node>/agent`.
+    Agent {
+        /// The cluster.
+        cluster: String,
+        /// The node.
+        node: String,
+    },
+    /// A pod's program: `<cluster>/<pod>`.
+    Pod {
+        /// The cluster.
+        cluster: String,
+        /// The pod.
+        pod: String,
+    },
+}
+
+impl Target {
+    /// A cluster's gateway.
+    pub fn gateway(cluster: &str) -> Self {
+        let cluster = cluster.to_owned();
+        Self::Gateway { cluster }
+    }
+
+    /// A node's agent.
+    pub fn agent(cluster: &str, node: &str) -> Self {
+        let (cluster, node) = (cluster.to_owned(), node.to_owned());
+        Self::Agent { cluster, node }
+    }
+
+    /// The control group that only this one's program is in.
+    pub(crate) fn cgroup(&self, plan: &Plan) -> Result<PathBuf> {
+        Ok(match self {
+            Self::Gateway { cluster } => plan.gateway_node(cluster)?.cgroup.join("@gateway"),
+            Self::Agent { cluster, node } => plan.node(cluster, node)?.cgroup.join("@agent"),
+            Self::Pod { .. } => plan.pod(&self.to_string())?.cgroup.join(MAIN_GROUP),
+        })
+    }
+
+    /// The file with what it says.
+    pub(crate) fn log_file(&self, plan: &Plan) -> PathBuf {
+        match self {
+            Self::Gateway { cluster } => plan.log_file(cluster, "gateway"),
+            Self::Agent { cluster, node } => plan.log_file(cluster, &format!("{node}/agent")),
+            Self::Pod { cluster, pod } => plan.log_file(cluster, pod),
+        }
+    }
+
+    /// All that a lab runs by itself.
+    pub(crate) fn all(plan: &Plan) -> Vec<Self> {
+        let mut all = Vec::new();
+        if plan.programs.is_some() {
+            all.extend(
+                plan.topology
+                    .clusters
+                    .iter()
+                    .map(|c| Self::gateway(&c.name)),
+            );
+            all.extend(plan.nodes.iter().map(|n| Self::agent(&n.cluster, &n.name)));
+        }
+        let pods = plan.pods.iter().filter(|p| !p.pod.command.is_empty());
+        all.extend(pods.map(|pod| Self::Pod {
+            cluster: pod.cluster.clone(),
+            pod: pod.pod.name.clone(),
+        }));
+        all
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway { cluster } => write!(f, "{cluster}/gateway"),
+            Self::Agent { cluster, node } => write!(f, "{cluster}/{node}/agent"),
+            Self::Pod { cluster, pod } => write!(f, "{cluster}/{pod}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            [cluster, "gateway"] => Ok(Self::gateway(cluster)),
+            [cluster, node, "agent"] => Ok(Self::agent(cluster, node)),
+            [cluster, pod] => Ok(Self::Pod {
+                cluster: (*cluster).to_owned(),
+                pod: (*pod).to_owned(),
+            }),
+            _ => bail!(
+                "'{text}' is none of <cluster>/gateway, <cluster>/<node>/agent, <cluster>/<pod>"
+            ),
+        }
+    }
+}
+
+/// Makes the lab's authority and the credentials of all its daemons.
+pub(crate) fn issue_credentials(plan: &Plan) -> Result<()> {
+    let authority = authority_dir(plan);
+    let now = SystemTime::now();
+    let init = commands::Init {
+        dir: authority.clone(),
+        trust_domain: TrustDomain::parse(TRUST_DOMAIN)?,
+        valid_for: CREDENTIALS_VALID_FOR,
+        force: false,
+    };
+    commands::init(&init, now).context("making the lab's authority")?;
+    let gateways = plan.topology.clusters.iter().map(|c| (&c.name, None));
+    let agents = plan.nodes.iter().map(|n| (&n.cluster, Some(&n.name)));
+    for (cluster, node) in gateways.chain(agents) {
+        let issue = commands::Issue {
+            authority: authority.clone(),
+            cluster: ClusterName::parse(cluster)?,
+            node: node.map(|n| NodeName::parse(n)).transpose()?,
+            out: credentials_dir(plan, cluster, node.map(String::as_str)),
+            valid_for: CREDENTIALS_VALID_FOR,
+            force: false,
+        };
+        commands::issue(&issue, now)
+            .with_context(|| format!("issuing credentials in cluster {cluster}"))?;
+    }
+    Ok(())
+}
+
+/// The folder of the authority that a lab's daemons trust.
+pub(crate) fn authority_dir(plan: &Plan) -> PathBuf {
+    plan.run_dir().join("certs").join("authority")
+}
+
+/// The folder with the credentials of a node's agent or (without node) of a cluster's gateway.
+pub(crate) fn credentials_dir(plan: &Plan, cluster: &str, node: Option<&str>) -> PathBuf {
+    let holder = node.map_or_else(|| "gateway".to_owned(), |node| format!("node-{node}"));
+    plan.run_dir().join("certs").join(cluster).join(holder)
+}
+
+/// Starts a daemon or a pod's program.
+pub(crate) fn start(plan: &Plan, target: &Target) -> Result<()> {
+    let group = target.cgroup(plan)?;
+    ensure!(!cgroup::is_populated(&group), "{target} runs already");
+    let launch = match target {
+        Target::Gateway { cluster } => {
+            let node = plan.gateway_node(cluster)?;
+            Launch::on_node(plan, node, "@gateway").argv(gateway_argv(plan, cluster)?)
+        }
+        Target::Agent { cluster, node } => {
+            let node = plan.node(cluster, node)?;
+            Launch::on_node(plan, node, "@agent").argv(agent_argv(plan, node)?)
+        }
+        Target::Pod { .. } => {
+            let pod = plan.pod(&target.to_string())?;
+            ensure!(!pod.pod.command.is_empty(), "{target} has no command");
+            Launch::in_pod(plan, pod, MAIN_GROUP).argv(&pod.pod.command)
+        }
+    };
+    launch.spawn_logged(&target.log_file(plan))
+}
+
+/// Sends a signal that ends a program, and waits for the end.
+pub(crate) fn kill(plan: &Plan, target: &Target, signal: Signal) -> Result<()> {
+    let group = target.cgroup(plan)?;
+    let hit = cgroup::signal(&group, signal)?;
+    ensure!(hit > 0, "{target} does not run");
+    wait_until(END_WITHIN, &format!("{target} ends on {signal}"), || {
+        Ok(!cgroup::is_populated(&group))
+    })
+}
+
+/// Whether a daemon says that it is ready, or a pod serves.
+pub(crate) fn is_ready(plan: &Plan, target: &Target) -> Result<bool> {
+    match target {
+        Target::Gateway { .. } | Target::Agent { .. } => {
+            Ok(ask(plan, target, "/readyz")?.status == 200)
+        }
+        Target::Pod { .. } => Ok(controller::is_ready(plan.pod(&target.to_string())?)),
+    }
+}
+
+/// What a daemon says of itself.
+pub(crate) fn status(plan: &Plan, target: &Target) -> Result<Value> {
+    let answer = ask(plan, target, "/v1/status")?;
+    ensure!(
+        answer.status == 200,
+        "{target} answers its status with {}",
+        answer.status
+    );
+    serde_json::from_str(&answer.body).with_context(|| format!("reading the status of {target}"))
+}
+
+/// Fetches a page of a daemon's admin endpoint.
+pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
+    let (node, address) = match target {
+        Target::Gateway { cluster } => (plan.gateway_node(cluster)?, GATEWAY_ADMIN),
+        Target::Agent { cluster, node } => (plan.node(cluster, node)?, AGENT_ADMIN),
+        Target::Pod { .. } => bail!("{target} is a pod: it has no admin endpoint"),
+    };
+    netns::inside(&node.netns, || http::get(address, path))
+        .with_context(|| format!("asking {target}"))
+}
+
+/// Finds the folder with both daemons' programs.
+pub(crate) fn find_programs(wanted: Option<&Path>) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program's folder")?;
+    // A test's program lies one folder below the others.
+    let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);
+    let named = wanted.map(Path::to_owned);
+    let named = named.or_else(|| std::env::var_os("ISTHMUS_BIN_DIR").map(PathBuf::from));
+    let candidates = named.map_or_else(|| beside.collect(), |named| vec![named]);
+    let has_all = |folder: &&PathBuf| {
+        [GATEWAY_PROGRAM, AGENT_PROGRAM]
+            .iter()
+            .all(|program| folder.join(program).exists())
+    };
+    if let Some(folder) = candidates.iter().find(has_all) {
+        return fs::canonicalize(folder).context("finding the daemons' folder");
+    }
+    let places = candidates.iter().map(|c| c.display().to_string());
+    bail!(
+        "{GATEWAY_PROGRAM} and {AGENT_PROGRAM} are not in {}: build them with `cargo build`, or name their folder with --bin-dir or ISTHMUS_BIN_DIR",
+        places.collect::<Vec<_>>().join(" or ")
+    )
+}
+
+fn gateway_argv(plan: &Plan, cluster: &str) -> Result<Vec<String>> {
+    let credentials = credentials_dir(plan, cluster, None);
+    let mut argv = vec![program(plan, GATEWAY_PROGRAM)?];
+    argv.extend(["--cluster".to_owned(), cluster.to_owned()]);
+    argv.extend(["--credentials".to_owned(), text(&credentials)]);
+    argv.extend(["--manifests".to_owned(), text(&plan.manifests_dir(cluster))]);
+    argv.extend(["--dns-listen".to_owned(), "[::]:53".to_owned()]);
+    for other in &plan.topology.clusters {
+        if plan.topology.is_linked(cluster, &other.name) {
+            let address = plan.gateway_node(&other.name)?.ipv4;
+            let link = format!("name={},address={address}:{GATEWAY_PORT}", other.name);
+            argv.extend(["--link".to_owned(), link]);
+        }
+    }
+    argv.extend(plan.cluster(cluster)?.gateway_args.iter().cloned());
+    Ok(argv)
+}
+
+fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
+    let NodePlan { cluster, name, .. } = node;
+    let credentials = credentials_dir(plan, cluster, Some(name));
+    let state = plan
+        .run_dir()
+        .join("agents")
+        .join(format!("{cluster}-{name}"));
+    fs::create_dir_all(&state).with_context(|| format!("making {}", state.display()))?;
+    let bpffs = plan.bpffs().join(format!("{cluster}-{name}"));
+    fs::create_dir_all(&bpffs).with_context(|| format!("making {}", bpffs.display()))?;
+    let gateway = plan.gateway_node(cluster)?.ipv4;
+    let mut argv = vec![program(plan, AGENT_PROGRAM)?];
+    argv.extend(["--cluster".to_owned(), cluster.clone()]);
+    argv.extend(["--node".to_owned(), name.clone()]);
+    argv.extend(["--credentials".to_owned(), text(&credentials)]);
+    argv.extend(["--gateway".to_owned(), format!("{gateway}:{GATEWAY_PORT}")]);
+    argv.extend(["--state-dir".to_owned(), text(&state)]);
+    argv.extend(["--bpffs".to_owned(), text(&bpffs)]);
+    argv.extend(["--cgroup".to_owned(), text(&node.cgroup)]);
+    argv.extend(plan.cluster(cluster)?.agent_args.iter().cloned());
+    Ok(argv)
+}
+
+fn program(plan: &Plan, name: &str) -> Result<String> {
+    let folder = plan.programs.as_ref().with_context(|| {
+        format!(
+            "lab {} was built without daemons, so it has no {name}",
+            plan.lab()
+        )
+    })?;
+    Ok(text(&folder.join(name)))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_read_as_it_is_written() {
+        for text in ["east/gateway", "east/n1/agent", "east/web-1"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn half_a_target_is_refused() {
+        assert!("east".parse::<Target>().is_err());
+    }
+}
