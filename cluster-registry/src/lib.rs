@@ -13,9 +13,13 @@
 )]
 
 pub mod cluster;
+pub mod dns;
 pub mod endpoint;
+pub mod import;
+pub mod merge;
 pub mod name;
 pub mod node;
+pub mod registry;
 pub mod resource;
 pub mod service;
 pub mod store;

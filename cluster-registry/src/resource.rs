@@ -25,6 +25,11 @@ pub enum ResourceId {
     Endpoint(ServiceName, IpAddr),
 }
 
+impl ResourceId {
+    /// The id that sorts before all others of a cluster.
+    pub const FIRST: Self = Self::Cluster;
+}
+
 /// The key of a resource: whose it is and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -70,6 +70,13 @@ pub struct Sharing {
     pub affinity: ClusterAffinity,
 }
 
+impl Sharing {
+    /// Whether other clusters may know of the service and its backends.
+    pub fn is_exported(&self) -> bool {
+        self.global && self.shared
+    }
+}
+
 /// A service of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Service {

@@ -4,10 +4,15 @@
 //! subscriber is conflated for free and costs no memory. A deletion leaves a tombstone until compaction; a cursor
 //! below the compaction floor, or of another epoch, must take a snapshot.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Bound,
+};
 
 use crate::{
-    resource::{Key, Resource},
+    name::{ClusterName, ServiceName},
+    resource::{Key, Resource, ResourceId},
     trace::TraceContext,
 };
 
@@ -26,6 +31,22 @@ pub struct Cursor {
     pub epoch: Epoch,
     /// The last revision it has seen.
     pub revision: Revision,
+    /// The compaction floor when its snapshot began, while it is amid one; such a cursor is never sent to a peer.
+    ///
+    /// A reader amid its snapshot stands at old revisions though it has missed nothing, unless tombstones were
+    /// forgotten since it began.
+    pub snapshot_floor: Option<Revision>,
+}
+
+impl Cursor {
+    /// Where a reader stands that has everything up to a revision.
+    pub fn at(epoch: Epoch, revision: Revision) -> Self {
+        Self {
+            epoch,
+            revision,
+            snapshot_floor: None,
+        }
+    }
 }
 
 /// The newest state of one key.
@@ -81,6 +102,7 @@ pub struct Store {
     floor: Revision,
     entries: BTreeMap<Key, Entry>,
     keys_by_revision: BTreeMap<Revision, Key>,
+    tombstones: usize,
 }
 
 impl Store {
@@ -92,15 +114,13 @@ impl Store {
             floor: Revision(0),
             entries: BTreeMap::new(),
             keys_by_revision: BTreeMap::new(),
+            tombstones: 0,
         }
     }
 
     /// Where a subscriber that knows everything stands.
     pub fn cursor(&self) -> Cursor {
-        Cursor {
-            epoch: self.epoch,
-            revision: self.newest,
-        }
+        Cursor::at(self.epoch, self.newest)
     }
 
     /// The value under a key.
@@ -112,6 +132,37 @@ impl Store {
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Resource)> {
         self.entries
             .iter()
+            .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
+    }
+
+    /// The present resources of one cluster, by key.
+    pub fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = (&Key, &Resource)> {
+        let first = Key {
+            cluster: cluster.clone(),
+            id: ResourceId::FIRST,
+        };
+        let range = (Bound::Included(&first), Bound::Unbounded);
+        self.entries
+            .range::<Key, _>(range)
+            .take_while(move |(key, _)| key.cluster == first.cluster)
+            .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
+    }
+
+    /// The present endpoints of a service in one cluster, by key.
+    pub fn endpoints_of(
+        &self,
+        cluster: &ClusterName,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (&Key, &Resource)> {
+        let at = |address| Key {
+            cluster: cluster.clone(),
+            id: ResourceId::Endpoint(service.clone(), address),
+        };
+        // IPv4 addresses sort before IPv6 ones.
+        let first = at(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let last = at(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)));
+        self.entries
+            .range(first..=last)
             .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
     }
 
@@ -165,13 +216,18 @@ impl Store {
             });
         }
         let is_last = rest.next().is_none();
-        let revision = if is_last { self.newest } else { reached };
+        let cursor = if is_last {
+            self.cursor()
+        } else {
+            Cursor {
+                epoch: self.epoch,
+                revision: reached,
+                snapshot_floor: cursor.map_or(Some(self.floor), |c| c.snapshot_floor),
+            }
+        };
         Ok(Batch {
             changes,
-            cursor: Cursor {
-                epoch: self.epoch,
-                revision,
-            },
+            cursor,
             is_last,
         })
     }
@@ -188,14 +244,34 @@ impl Store {
         for revision in dead {
             if let Some(key) = self.keys_by_revision.remove(&revision) {
                 self.entries.remove(&key);
+                self.tombstones -= 1;
             }
         }
         self.floor = self.floor.max(floor);
     }
 
+    /// Forgets the older half of the tombstones once there are more than `limit`.
+    ///
+    /// Half at a time, so that the walk over the index is paid for by as many deletions.
+    pub fn compact_above(&mut self, limit: usize) {
+        if self.tombstones <= limit {
+            return;
+        }
+        let surplus = self.tombstones - limit / 2;
+        let floor = self
+            .keys_by_revision
+            .iter()
+            .filter(|(_, key)| self.entries.get(key).is_some_and(|e| e.value.is_none()))
+            .nth(surplus.saturating_sub(1))
+            .map(|(revision, _)| *revision);
+        if let Some(floor) = floor {
+            self.compact(floor);
+        }
+    }
+
     /// How many tombstones the store holds.
     pub fn tombstones(&self) -> usize {
-        self.entries.values().filter(|e| e.value.is_none()).count()
+        self.tombstones
     }
 
     fn check(&self, cursor: Cursor) -> Result<Revision, ResumeError> {
@@ -205,7 +281,11 @@ impl Store {
         if cursor.revision > self.newest {
             return Err(ResumeError::Future);
         }
-        if cursor.revision < self.floor {
+        let has_missed_none = match cursor.snapshot_floor {
+            Some(floor) => floor == self.floor,
+            None => cursor.revision >= self.floor,
+        };
+        if !has_missed_none {
             return Err(ResumeError::Compacted);
         }
         Ok(cursor.revision)
@@ -227,10 +307,15 @@ impl Store {
             revision,
             trace,
         };
+        self.tombstones += usize::from(entry.value.is_none());
         if let Some(old) = self.entries.insert(key.clone(), entry) {
             self.keys_by_revision.remove(&old.revision);
+            self.tombstones -= usize::from(old.value.is_none());
         }
         self.keys_by_revision.insert(revision, key);
         Some(revision)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! Decides whether a peer may announce what it announces: only its own, within its link's grants, never the forbidden.
+//!
+//! The cluster's name comes from the peer's certificate and nothing in a message can change it. What is refused here
+//! reaches no map, no DNS answer and no tunnel's allowed addresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::{
+    name::{ClusterName, Namespace, NodeName, ServiceName},
+    node::{Node, Tunnel},
+    resource::{Key, Resource, ResourceId},
+};
+
+/// The addresses that no peer may announce, in any cluster.
+const UNROUTABLE: [IpNet; 10] = [
+    v4(Ipv4Addr::UNSPECIFIED, 8),
+    v4(Ipv4Addr::new(127, 0, 0, 0), 8),
+    v4(Ipv4Addr::new(169, 254, 0, 0), 16),
+    v4(Ipv4Addr::new(224, 0, 0, 0), 4),
+    v4(Ipv4Addr::new(240, 0, 0, 0), 4),
+    v6(Ipv6Addr::UNSPECIFIED, 128),
+    v6(Ipv6Addr::LOCALHOST, 128),
+    // IPv4-mapped: the same address would have two spellings.
+    v6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
+    v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
+
+/// The namespace that a grant must name, as "all" does not include it.
+const SYSTEM_NAMESPACE: &str = "kube-system";
+
+/// The namespaces whose services a peer may announce.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Namespaces {
+    /// All but `kube-system`.
+    #[default]
+    All,
+    /// These, `kube-system` too if it is among them.
+    Only(BTreeSet<Namespace>),
+}
+
+/// What a link lets its peer announce.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// The namespaces of its services.
+    pub namespaces: Namespaces,
+    /// The ranges of its endpoints and pods; empty for any that is not forbidden.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// Why an announced resource is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No link is configured to the cluster that speaks.
+    #[error("no link is configured to cluster {0}")]
+    UnknownPeer(ClusterName),
+    /// The resource belongs to another cluster than the one that speaks.
+    #[error("it belongs to cluster {0}, for which the peer may not speak")]
+    ForeignCluster(ClusterName),
+    /// The value is not of the kind that its key names, or is of a kind that peers do not announce.
+    #[error("its kind is not one that a peer may announce under this key")]
+    WrongKind,
+    /// The link grants no such namespace.
+    #[error("the link does not grant namespace {0}")]
+    NamespaceNotGranted(Namespace),
+    /// The service is one that nobody may announce.
+    #[error("service {0} is never taken from another cluster")]
+    ReservedService(ServiceName),
+    /// The link grants no such range.
+    #[error("the link does not grant {0}")]
+    RangeNotGranted(IpNet),
+    /// The range is, or holds, unspecified, loopback, link-local, multicast or default-route addresses.
+    #[error("{0} holds addresses that no cluster may announce")]
+    Unroutable(IpNet),
+    /// The range is, or overlaps with, this cluster's own.
+    #[error("{0} is this cluster's own")]
+    OwnRange(IpNet),
+    /// The peer announces more of a kind than a cluster is expected to have.
+    #[error("the peer announces more than {limit} {kind}")]
+    TooMany {
+        /// What there are too many of.
+        kind: &'static str,
+        /// How many are taken.
+        limit: usize,
+    },
+}
+
+impl Refusal {
+    /// A short constant name, for metrics and status.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::UnknownPeer(_) => "unknown_peer",
+            Self::ForeignCluster(_) => "foreign_cluster",
+            Self::WrongKind => "wrong_kind",
+            Self::NamespaceNotGranted(_) => "namespace_not_granted",
+            Self::ReservedService(_) => "reserved_service",
+            Self::RangeNotGranted(_) => "range_not_granted",
+            Self::Unroutable(_) => "unroutable",
+            Self::OwnRange(_) => "own_range",
+            Self::TooMany { .. } => "too_many",
+        }
+    }
+}
+
+/// The ranges that this cluster uses itself, learnt from its own nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnRanges {
+    ranges_by_node: BTreeMap<NodeName, BTreeSet<IpNet>>,
+    holders_by_range: BTreeMap<IpNet, usize>,
+}
+
+impl OwnRanges {
+    /// Takes the newest state of a node, and returns whether that changed a range.
+    pub fn set_node(&mut self, name: &NodeName, node: Option<&Node>) -> bool {
+        let ranges = node.map(ranges_of).unwrap_or_default();
+        let old = self.ranges_by_node.remove(name).unwrap_or_default();
+        for range in &ranges {
+            *self.holders_by_range.entry(*range).or_default() += 1;
+        }
+        for range in &old {
+            let holders = self.holders_by_range.remove(range).unwrap_or_default();
+            if holders > 1 {
+                self.holders_by_range.insert(*range, holders - 1);
+            }
+        }
+        let is_changed = old != ranges;
+        if !ranges.is_empty() {
+            self.ranges_by_node.insert(name.clone(), ranges);
+        }
+        is_changed
+    }
+
+    fn overlaps(&self, range: &IpNet) -> bool {
+        let range = range.trunc();
+        let wider = (0..=range.prefix_len()).filter_map(|length| {
+            let wider = IpNet::new(range.network(), length).ok()?;
+            Some(wider.trunc())
+        });
+        if wider
+            .into_iter()
+            .any(|r| self.holders_by_range.contains_key(&r))
+        {
+            return true;
+        }
+        // Ranges sort by their first address, so one inside of this would come next.
+        let next = self.holders_by_range.range(range..).next();
+        next.is_some_and(|(own, _)| range.contains(own))
+    }
+}
+
+fn ranges_of(node: &Node) -> BTreeSet<IpNet> {
+    let addresses = node.addresses.iter().copied().map(IpNet::from);
+    let pods = node.pod_cidrs.iter().map(IpNet::trunc);
+    pods.chain(addresses).collect()
+}
+
+/// Checks an announced resource; a withdrawal (`None`) is only checked for whose it is.
+pub fn check(
+    peer: &ClusterName,
+    grants: &Grants,
+    own: &OwnRanges,
+    key: &Key,
+    value: Option<&Resource>,
+) -> Result<(), Refusal> {
+    if key.cluster != *peer {
+        return Err(Refusal::ForeignCluster(key.cluster.clone()));
+    }
+    let Some(value) = value else {
+        return Ok(());
+    };
+    match (&key.id, value) {
+        (ResourceId::Node(_), Resource::Node(node)) => check_node(grants, own, node),
+        (ResourceId::Tunnel(_), Resource::Tunnel(tunnel)) => check_tunnel(own, tunnel),
+        (ResourceId::Service(name), Resource::Service(_)) => check_service(grants, name),
+        (ResourceId::Endpoint(name, address), Resource::Endpoint(_)) => {
+            check_service(grants, name)?;
+            let range = IpNet::from(*address);
+            check_range(own, &range)?;
+            check_granted(grants, &range)
+        }
+        (
+            ResourceId::Cluster
+            | ResourceId::Node(_)
+            | ResourceId::Tunnel(_)
+            | ResourceId::Service(_)
+            | ResourceId::Endpoint(..),
+            _,
+        ) => Err(Refusal::WrongKind),
+    }
+}
+
+fn check_service(grants: &Grants, name: &ServiceName) -> Result<(), Refusal> {
+    if name.namespace.as_str() == "default" && name.name.as_str() == "kubernetes" {
+        return Err(Refusal::ReservedService(name.clone()));
+    }
+    let is_granted = match &grants.namespaces {
+        Namespaces::All => name.namespace.as_str() != SYSTEM_NAMESPACE,
+        Namespaces::Only(namespaces) => namespaces.contains(&name.namespace),
+    };
+    if is_granted {
+        Ok(())
+    } else {
+        Err(Refusal::NamespaceNotGranted(name.namespace.clone()))
+    }
+}
+
+/// A node's own addresses are outside of every pod range, so that a link's ranges do not apply to them.
+fn check_node(grants: &Grants, own: &OwnRanges, node: &Node) -> Result<(), Refusal> {
+    for address in &node.addresses {
+        check_range(own, &IpNet::from(*address))?;
+    }
+    for range in &node.pod_cidrs {
+        check_range(own, range)?;
+        check_granted(grants, range)?;
+    }
+    Ok(())
+}
+
+fn check_tunnel(own: &OwnRanges, tunnel: &Tunnel) -> Result<(), Refusal> {
+    check_range(own, &IpNet::from(tunnel.probe_address))
+}
+
+fn check_range(own: &OwnRanges, range: &IpNet) -> Result<(), Refusal> {
+    let is_default = range.prefix_len() == 0;
+    if is_default || UNROUTABLE.iter().any(|bad| overlap(bad, range)) {
+        return Err(Refusal::Unroutable(*range));
+    }
+    if own.overlaps(range) {
+        return Err(Refusal::OwnRange(*range));
+    }
+    Ok(())
+}
+
+fn check_granted(grants: &Grants, range: &IpNet) -> Result<(), Refusal> {
+    if grants.cidrs.is_empty() || grants.cidrs.iter().any(|granted| granted.contains(range)) {
+        Ok(())
+    } else {
+        Err(Refusal::RangeNotGranted(*range))
+    }
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+const fn v4(address: Ipv4Addr, prefix: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(address, prefix))
+}
+
+const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(address, prefix))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! The registry: turns this cluster's objects and its peers' announcements into what each reader may know.
+//!
+//! It owns two stores: the **exports**, which peers read (this cluster's shared services, their endpoints, its nodes
+//! and tunnels), and the **feed**, which this cluster's nodes read (everything local, what was taken from peers, and
+//! each linked cluster's control state). Both hold only what they may show, so that a reader needs no filter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    cluster::{Cluster, Control},
+    import::{self, Grants, OwnRanges, Refusal},
+    merge::{Merge, Touched},
+    name::{ClusterName, NodeName, ServiceName},
+    node::Tunnel,
+    resource::{Key, Resource, ResourceId},
+    store::{Epoch, Store},
+    trace::TraceContext,
+    view::View,
+};
+
+mod peer;
+
+pub use peer::{MAX_ENDPOINTS, MAX_NODES, MAX_SERVICES, PeerSummary};
+
+use peer::Peer;
+
+/// Tombstones that a store keeps for readers that were away.
+///
+/// A rollout deletes as many endpoints as it has pods, so this spans a few large ones, at under 300 bytes each.
+pub const MAX_TOMBSTONES: usize = 8_192;
+
+/// The registry of one cluster.
+///
+/// Facts come in by `apply_*` and `handle_*`; none of them fails for a peer's fault without saying which. Readers page
+/// through [`Self::exports`] and [`Self::feed`], and read the merge by [`Self::view`].
+#[derive(Debug)]
+pub struct Registry {
+    cluster: ClusterName,
+    exports: Store,
+    feed: Store,
+    merge: Merge,
+    own: OwnRanges,
+    peers: BTreeMap<ClusterName, Peer>,
+}
+
+impl Registry {
+    /// An empty registry; the epochs must differ from those of earlier lives.
+    pub fn new(cluster: ClusterName, exports: Epoch, feed: Epoch) -> Self {
+        Self {
+            merge: Merge::new(cluster.clone()),
+            cluster,
+            exports: Store::new(exports),
+            feed: Store::new(feed),
+            own: OwnRanges::default(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// What peers may know.
+    pub fn exports(&self) -> &Store {
+        &self.exports
+    }
+
+    /// What this cluster's nodes must know.
+    pub fn feed(&self) -> &Store {
+        &self.feed
+    }
+
+    /// Everything that is known, merged.
+    pub fn view(&mut self) -> Arc<View> {
+        self.merge.view()
+    }
+
+    /// What changed in the view since this was last called.
+    pub fn take_touched(&mut self) -> Touched {
+        self.merge.take_touched()
+    }
+
+    /// Takes the newest state of an object of this cluster's source; nodes' tunnels and the cluster come elsewhere.
+    pub fn apply_local(
+        &mut self,
+        id: &ResourceId,
+        value: Option<Resource>,
+        trace: Option<TraceContext>,
+    ) {
+        match id {
+            ResourceId::Cluster | ResourceId::Tunnel(_) => return,
+            ResourceId::Node(name) => self.apply_local_node(name, value, trace),
+            ResourceId::Service(name) => {
+                self.set_local(id, value, trace);
+                self.export_service(name, trace);
+            }
+            ResourceId::Endpoint(name, _) => {
+                self.set_local(id, value, trace);
+                if self.is_exported(name) {
+                    self.copy_to_exports(id, trace);
+                }
+            }
+        }
+        self.compact();
+    }
+
+    /// Takes the complete state of this cluster's source: what is not in it is gone.
+    pub fn apply_local_snapshot(&mut self, resources: Vec<(ResourceId, Resource)>) {
+        let said: BTreeSet<&ResourceId> = resources.iter().map(|(id, _)| id).collect();
+        let gone: Vec<ResourceId> = self
+            .feed
+            .iter_of(&self.cluster)
+            .map(|(key, _)| &key.id)
+            .filter(|id| !said.contains(id))
+            .cloned()
+            .collect();
+        for (id, value) in resources {
+            self.apply_local(&id, Some(value), None);
+        }
+        for id in gone {
+            self.apply_local(&id, None, None);
+        }
+    }
+
+    /// Takes the newest state of the tunnel end of one of this cluster's nodes.
+    pub fn apply_tunnel(
+        &mut self,
+        node: &NodeName,
+        tunnel: Option<Tunnel>,
+        trace: Option<TraceContext>,
+    ) {
+        let id = ResourceId::Tunnel(node.clone());
+        self.set_local(&id, tunnel.map(Resource::Tunnel), trace);
+        self.copy_to_exports(&id, trace);
+        self.compact();
+    }
+
+    /// Begins to take what a cluster announces; its control session counts as lost until said otherwise.
+    pub fn add_peer(&mut self, cluster: ClusterName, grants: Grants) {
+        self.peers
+            .insert(cluster.clone(), Peer::new(cluster.clone(), grants));
+        self.set_control(&cluster, Control::Lost);
+    }
+
+    /// Takes whether a peer's control session lives; a lost one keeps what it said.
+    pub fn set_control(&mut self, cluster: &ClusterName, control: Control) {
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return;
+        };
+        peer.unsaid = None;
+        let key = peer.key(ResourceId::Cluster);
+        self.set_feed(key, Some(Resource::Cluster(Cluster { control })), None);
+    }
+
+    /// A peer begins to say everything it has.
+    pub fn handle_import_begin(&mut self, cluster: &ClusterName) {
+        let unsaid = self.imports_of(cluster);
+        if let Some(peer) = self.peers.get_mut(cluster) {
+            peer.unsaid = Some(unsaid);
+        }
+    }
+
+    /// Takes the newest state of a key that a peer announces; what is refused is withdrawn if it was there.
+    pub fn handle_import(
+        &mut self,
+        cluster: &ClusterName,
+        key: Key,
+        value: Option<Resource>,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Refusal> {
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return Err(Refusal::UnknownPeer(cluster.clone()));
+        };
+        let is_new = self.feed.get(&key).is_none();
+        let checked = import::check(cluster, &peer.grants, &self.own, &key, value.as_ref())
+            .and_then(|()| peer.check_room(&key.id, is_new && value.is_some()));
+        if let Err(refusal) = checked {
+            peer.count_refused(&refusal);
+            if key.cluster == *cluster && key.id != ResourceId::Cluster {
+                self.set_import(cluster, key, None, trace);
+            }
+            return Err(refusal);
+        }
+        peer.accepted += 1;
+        if let Some(unsaid) = &mut peer.unsaid {
+            unsaid.remove(&key.id);
+        }
+        if key.id != ResourceId::Cluster {
+            self.set_import(cluster, key, value, trace);
+            self.compact();
+        }
+        Ok(())
+    }
+
+    /// A peer has said everything it has: what it did not say again is gone.
+    pub fn handle_import_end(&mut self, cluster: &ClusterName) {
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return;
+        };
+        for id in peer.unsaid.take().unwrap_or_default() {
+            let key = Key {
+                cluster: cluster.clone(),
+                id,
+            };
+            self.set_import(cluster, key, None, None);
+        }
+        self.compact();
+    }
+
+    /// Withdraws all that a peer announced, when it has been away for too long.
+    pub fn drop_peer_state(&mut self, cluster: &ClusterName) {
+        for id in self.imports_of(cluster) {
+            let key = Key {
+                cluster: cluster.clone(),
+                id,
+            };
+            self.set_import(cluster, key, None, None);
+        }
+        self.compact();
+    }
+
+    /// What a peer's announcements came to.
+    pub fn peer_summary(&self, cluster: &ClusterName) -> Option<PeerSummary> {
+        Some(self.peers.get(cluster)?.summary())
+    }
+
+    fn apply_local_node(
+        &mut self,
+        name: &NodeName,
+        value: Option<Resource>,
+        trace: Option<TraceContext>,
+    ) {
+        let id = ResourceId::Node(name.clone());
+        let node = match &value {
+            Some(Resource::Node(node)) => Some(node),
+            Some(_) => return,
+            None => None,
+        };
+        let has_new_ranges = self.own.set_node(name, node);
+        self.set_local(&id, value, trace);
+        self.copy_to_exports(&id, trace);
+        if has_new_ranges {
+            self.recheck_imports();
+        }
+    }
+
+    /// Withdraws what was taken before this cluster knew that the range is its own.
+    fn recheck_imports(&mut self) {
+        let mut refused = Vec::new();
+        for (cluster, peer) in &mut self.peers {
+            for (key, value) in self.feed.iter_of(cluster) {
+                if key.id == ResourceId::Cluster {
+                    continue;
+                }
+                if let Err(refusal) =
+                    import::check(cluster, &peer.grants, &self.own, key, Some(value))
+                {
+                    peer.count_refused(&refusal);
+                    refused.push(key.clone());
+                }
+            }
+        }
+        for key in refused {
+            let cluster = key.cluster.clone();
+            self.set_import(&cluster, key, None, None);
+        }
+    }
+
+    fn set_import(
+        &mut self,
+        cluster: &ClusterName,
+        key: Key,
+        value: Option<Resource>,
+        trace: Option<TraceContext>,
+    ) {
+        let was_there = self.feed.get(&key).is_some();
+        let is_there = value.is_some();
+        if let Some(peer) = self.peers.get_mut(cluster) {
+            peer.count_present(&key.id, was_there, is_there);
+        }
+        self.set_feed(key, value, trace);
+    }
+
+    fn imports_of(&self, cluster: &ClusterName) -> BTreeSet<ResourceId> {
+        self.feed
+            .iter_of(cluster)
+            .map(|(key, _)| key.id.clone())
+            .filter(|id| *id != ResourceId::Cluster)
+            .collect()
+    }
+
+    fn set_local(&mut self, id: &ResourceId, value: Option<Resource>, trace: Option<TraceContext>) {
+        self.set_feed(self.local_key(id), value, trace);
+    }
+
+    fn set_feed(&mut self, key: Key, value: Option<Resource>, trace: Option<TraceContext>) {
+        if value.as_ref().is_some_and(|value| !value.is_of(&key.id)) {
+            return;
+        }
+        self.merge.apply(&key, value.as_ref());
+        match value {
+            Some(value) => self.feed.put(key, value, trace),
+            None => self.feed.delete(&key, trace),
+        };
+    }
+
+    fn is_exported(&self, name: &ServiceName) -> bool {
+        let key = self.local_key(&ResourceId::Service(name.clone()));
+        match self.feed.get(&key) {
+            Some(Resource::Service(service)) => service.sharing.is_exported(),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Brings a service's exports in line: the service before its endpoints when it comes, after them when it goes.
+    fn export_service(&mut self, name: &ServiceName, trace: Option<TraceContext>) {
+        let key = self.local_key(&ResourceId::Service(name.clone()));
+        let was_exported = self.exports.get(&key).is_some();
+        if self.is_exported(name) {
+            self.copy_to_exports(&key.id, trace);
+            if was_exported {
+                return;
+            }
+            let endpoints: Vec<(Key, Resource)> = self
+                .feed
+                .endpoints_of(&self.cluster, name)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            for (key, value) in endpoints {
+                self.exports.put(key, value, trace);
+            }
+        } else if was_exported {
+            let endpoints: Vec<Key> = self
+                .exports
+                .endpoints_of(&self.cluster, name)
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in &endpoints {
+                self.exports.delete(key, trace);
+            }
+            self.exports.delete(&key, trace);
+        }
+    }
+
+    fn copy_to_exports(&mut self, id: &ResourceId, trace: Option<TraceContext>) {
+        let key = self.local_key(id);
+        match self.feed.get(&key) {
+            Some(value) => self.exports.put(key, value.clone(), trace),
+            None => self.exports.delete(&key, trace),
+        };
+    }
+
+    fn local_key(&self, id: &ResourceId) -> Key {
+        Key {
+            cluster: self.cluster.clone(),
+            id: id.clone(),
+        }
+    }
+
+    fn compact(&mut self) {
+        self.exports.compact_above(MAX_TOMBSTONES);
+        self.feed.compact_above(MAX_TOMBSTONES);
+    }
+}
+
+#[cfg(test)]
+mod tests;
