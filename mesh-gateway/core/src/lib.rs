@@ -13,11 +13,11 @@
 )]
 
 pub mod backoff;
-// pub mod codec;
-// pub mod convert;
+pub mod codec;
+pub mod convert;
 pub mod limits;
 pub mod liveness;
 pub mod reason;
-// pub mod session;
+pub mod session;
 pub mod update;
 pub mod wire;

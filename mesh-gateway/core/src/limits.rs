@@ -47,4 +47,4 @@ pub const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(10);
 pub const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a session may take from the connection to being up: a round trip and the answer of the store's owner.
-pub const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
+pub const OPENING_TIMEOUT: Duration = Duration::from_secs(3);

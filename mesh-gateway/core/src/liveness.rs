@@ -42,7 +42,7 @@ pub enum Output {
     Silent,
 }
 
-/// The liveness of one peer, from the moment the session begins.
+/// The liveness of one peer: heartbeats go out from the start, and silence counts from [`Self::watch`].
 ///
 /// [`Self::handle_timeout`] may produce `SendHeartbeat` and `Silent` (once), [`Self::handle_heartbeat`] may produce `Rtt`.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Liveness {
     detection: Duration,
     next_send: Instant,
     next_seq: u64,
-    /// `None` once the peer was declared silent.
+    /// `None` before the watch begins and once the peer was declared silent.
     expires: Option<Instant>,
     unanswered: VecDeque<(u64, Instant)>,
     newest_heard: Option<(u64, Instant)>,
@@ -61,20 +61,26 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// A peer that was just heard of.
-    pub fn new(interval: Duration, detection: Duration, now: Instant) -> Self {
+    /// A peer that need not say anything yet; heartbeats to it are sent at this interval.
+    pub fn new(interval: Duration, now: Instant) -> Self {
         Self {
             interval,
-            detection,
+            detection: Duration::MAX,
             next_send: now,
             next_seq: 1,
-            expires: Some(now + detection),
+            expires: None,
             unanswered: VecDeque::new(),
             newest_heard: None,
             rtt: None,
             next_rtt: now,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// From now on the peer may not be silent for this long.
+    pub fn watch(&mut self, detection: Duration, now: Instant) {
+        self.detection = detection;
+        self.expires = Some(now + detection);
     }
 
     /// Anything came from the peer.
@@ -171,7 +177,7 @@ mod tests {
     #[test]
     fn a_silent_peer_is_declared_so_after_the_detection_time_and_once() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
         liveness.handle_sign_of_life(start + INTERVAL / 2);
 
         let outputs = run_until(&mut liveness, start + INTERVAL * 100);
@@ -187,7 +193,7 @@ mod tests {
     #[test]
     fn anything_heard_keeps_a_peer_alive() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
 
         for step in 1..100 {
             let now = start + DETECTION * step / 2;
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn a_stall_of_this_process_is_not_held_against_the_peer() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
         run_until(&mut liveness, start);
         let woken = start + DETECTION * 2;
 
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn the_round_trip_leaves_out_the_time_that_the_peer_waited() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
         liveness.handle_timeout(start);
         assert!(matches!(
             liveness.poll_output(),
@@ -235,7 +241,7 @@ mod tests {
     #[test]
     fn an_echo_of_what_was_never_sent_measures_nothing() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
 
         let echo = Echo {
             seq: 99,
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn a_heartbeat_answers_the_newest_one_heard() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(INTERVAL, DETECTION, start);
+        let mut liveness = watched(start);
         liveness.handle_heartbeat(7, None, start);
         liveness.handle_heartbeat(6, None, start);
 
@@ -265,6 +271,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(100);
     const DETECTION: Duration = Duration::from_millis(300);
+
+    fn watched(now: Instant) -> Liveness {
+        let mut liveness = Liveness::new(INTERVAL, now);
+        liveness.watch(DETECTION, now);
+        liveness
+    }
 
     /// Jumps from deadline to deadline, as a driver would, without sleeping.
     fn run_until(liveness: &mut Liveness, end: Instant) -> Vec<(Instant, Output)> {

@@ -110,6 +110,12 @@ pub enum DownReason {
     Timeout,
 }
 
+impl From<Violation> for DownReason {
+    fn from(violation: Violation) -> Self {
+        Self::ProtocolViolation(violation)
+    }
+}
+
 impl DownReason {
     /// A metric label.
     pub fn label(&self) -> &'static str {
@@ -151,6 +157,9 @@ pub enum Violation {
     /// A frame on the wrong stream.
     #[error("a frame on the wrong stream")]
     WrongChannel,
+    /// Anything else before HELLO.
+    #[error("a message before HELLO")]
+    HelloMissing,
     /// State before the session is up.
     #[error("state before the session is up")]
     EarlyState,
@@ -160,6 +169,9 @@ pub enum Violation {
     /// Updates that neither continue what was resumed nor belong to a snapshot.
     #[error("updates without a snapshot")]
     NothingToUpdate,
+    /// More updates in a frame than allowed.
+    #[error("too many updates in a frame")]
+    TooManyUpdates,
     /// Progress without a position, or within a snapshot.
     #[error("progress out of place")]
     MisplacedProgress,

@@ -1,0 +1,9 @@
+//! Between the registry's types and the wire's: encoding cannot fail, decoding believes nothing.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Origins, decode_position, decode_update};
+pub use encode::{encode_change, encode_position};

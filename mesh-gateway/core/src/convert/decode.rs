@@ -1,0 +1,296 @@
+//! The wire's messages as the registry's types, if they hold.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cluster_registry::{
+    cluster::{Cluster, Control},
+    endpoint::{Conditions, Endpoint, EndpointPort},
+    name::{ClusterName, NodeName, ParseNameError, PortName, ServiceLabel, ServiceName},
+    node::{Node, PublicKey, Tunnel},
+    resource::{Key, Resource, ResourceId},
+    service::{ClusterAffinity, Protocol, Service, ServicePort, Sharing},
+    store::{Cursor, Epoch, Revision},
+    trace::TraceContext,
+};
+use ipnet::IpNet;
+
+use crate::{
+    limits::{MAX_NODE_ADDRESSES, MAX_POD_CIDRS, MAX_PORTS, MAX_ZONE_BYTES},
+    reason::Refusal,
+    update::Update,
+    wire,
+};
+
+/// Whose resources a peer may announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origins {
+    /// Only those of the cluster that its certificate names.
+    Own,
+    /// Those of any cluster: a gateway relays them to its own cluster's nodes.
+    Any,
+}
+
+/// An update of a peer of cluster `peer`.
+pub fn decode_update(
+    update: wire::Update,
+    peer: &ClusterName,
+    origins: Origins,
+) -> Result<Update, Refusal> {
+    let cluster = decode_origin(&update.origin, peer, origins)?;
+    let id = decode_id(update.id.ok_or(Refusal::UnknownKind)?)?;
+    let value = match (update.gone, update.value) {
+        (true, _) => None,
+        (false, None) => return Err(Refusal::UnknownKind),
+        (false, Some(value)) => Some(decode_value(value)?),
+    };
+    if value.as_ref().is_some_and(|value| !value.is_of(&id)) {
+        return Err(Refusal::WrongKind);
+    }
+    Ok(Update {
+        key: Key { cluster, id },
+        value,
+        trace: decode_trace(&update.trace),
+    })
+}
+
+/// A position of a store.
+pub fn decode_position(position: &wire::Position) -> Cursor {
+    Cursor {
+        epoch: Epoch(position.epoch),
+        revision: Revision(position.revision),
+    }
+}
+
+fn decode_origin(
+    origin: &str,
+    peer: &ClusterName,
+    origins: Origins,
+) -> Result<ClusterName, Refusal> {
+    if origin.is_empty() || origin == peer.as_str() {
+        return Ok(peer.clone());
+    }
+    match origins {
+        Origins::Own => Err(Refusal::ForeignCluster),
+        Origins::Any => ClusterName::parse(origin).map_err(|e| malformed(&e)),
+    }
+}
+
+fn decode_id(id: wire::Id) -> Result<ResourceId, Refusal> {
+    let node = |name: String| NodeName::parse(&name).map_err(|e| malformed(&e));
+    Ok(match id {
+        wire::Id::Cluster(wire::ClusterId {}) => ResourceId::Cluster,
+        wire::Id::Node(name) => ResourceId::Node(node(name)?),
+        wire::Id::Tunnel(name) => ResourceId::Tunnel(node(name)?),
+        wire::Id::Service(id) => ResourceId::Service(decode_service_name(&id.namespace, &id.name)?),
+        wire::Id::Endpoint(id) => ResourceId::Endpoint(
+            decode_service_name(&id.namespace, &id.name)?,
+            decode_address(&id.address)?,
+        ),
+    })
+}
+
+fn decode_service_name(namespace: &str, name: &str) -> Result<ServiceName, Refusal> {
+    ServiceName::parse(namespace, name).map_err(|e| malformed(&e))
+}
+
+fn decode_value(value: wire::Value) -> Result<Resource, Refusal> {
+    Ok(match value {
+        wire::Value::Cluster(cluster) => Resource::Cluster(Cluster {
+            control: if cluster.connected {
+                Control::Connected
+            } else {
+                Control::Lost
+            },
+        }),
+        wire::Value::Node(node) => Resource::Node(decode_node(node)?),
+        wire::Value::Tunnel(tunnel) => Resource::Tunnel(decode_tunnel(&tunnel)?),
+        wire::Value::Service(service) => Resource::Service(decode_service(&service)?),
+        wire::Value::Endpoint(endpoint) => Resource::Endpoint(decode_endpoint(endpoint)?),
+    })
+}
+
+fn decode_node(node: wire::Node) -> Result<Node, Refusal> {
+    check_count(node.addresses.len(), MAX_NODE_ADDRESSES)?;
+    check_count(node.pod_cidrs.len(), MAX_POD_CIDRS)?;
+    let addresses = node.addresses.iter().map(|a| decode_address(a));
+    let pod_cidrs = node.pod_cidrs.iter().map(decode_cidr);
+    Ok(Node {
+        addresses: addresses.collect::<Result<_, _>>()?,
+        pod_cidrs: pod_cidrs.collect::<Result<_, _>>()?,
+        zone: decode_zone(node.zone)?,
+    })
+}
+
+fn decode_tunnel(tunnel: &wire::Tunnel) -> Result<Tunnel, Refusal> {
+    let Ok(key) = <[u8; 32]>::try_from(tunnel.public_key.as_slice()) else {
+        return Err(Refusal::OutOfRange);
+    };
+    Ok(Tunnel {
+        public_key: PublicKey(key),
+        port: decode_port(tunnel.port)?,
+        probe_port: decode_port(tunnel.probe_port)?,
+        probe_address: decode_address(&tunnel.probe_address)?,
+    })
+}
+
+fn decode_service(service: &wire::Service) -> Result<Service, Refusal> {
+    check_count(service.ports.len(), MAX_PORTS)?;
+    check_count(service.cluster_ips.len(), 2)?;
+    let cluster_ips: Vec<IpAddr> = service
+        .cluster_ips
+        .iter()
+        .map(|a| decode_address(a))
+        .collect::<Result<_, _>>()?;
+    if let [first, second] = cluster_ips.as_slice()
+        && first.is_ipv4() == second.is_ipv4()
+    {
+        return Err(Refusal::MalformedAddress);
+    }
+    let ports = service.ports.iter().map(|port| {
+        Ok(ServicePort {
+            name: decode_port_name(&port.name)?,
+            protocol: decode_protocol(port.protocol)?,
+            port: decode_port(port.port)?,
+        })
+    });
+    Ok(Service {
+        cluster_ips,
+        headless: service.headless,
+        ports: ports.collect::<Result<_, _>>()?,
+        sharing: Sharing {
+            global: service.global,
+            shared: service.shared,
+            affinity: decode_affinity(service.affinity)?,
+        },
+    })
+}
+
+fn decode_endpoint(endpoint: wire::Endpoint) -> Result<Endpoint, Refusal> {
+    check_count(endpoint.ports.len(), MAX_PORTS)?;
+    let ports = endpoint.ports.iter().map(|port| {
+        Ok(EndpointPort {
+            name: decode_port_name(&port.name)?,
+            protocol: decode_protocol(port.protocol)?,
+            port: decode_port(port.port)?,
+        })
+    });
+    let mut ports: Vec<EndpointPort> = ports.collect::<Result<_, _>>()?;
+    ports.sort();
+    let node = match endpoint.node.as_str() {
+        "" => None,
+        name => Some(NodeName::parse(name).map_err(|e| malformed(&e))?),
+    };
+    // A host name is one label, as a service's name is.
+    let hostname = match endpoint.hostname.as_str() {
+        "" => None,
+        name => Some(ServiceLabel::parse(name).map_err(|e| malformed(&e))?),
+    };
+    Ok(Endpoint {
+        ports,
+        conditions: Conditions {
+            ready: endpoint.conditions & 1 != 0,
+            serving: endpoint.conditions & 2 != 0,
+            terminating: endpoint.conditions & 4 != 0,
+        },
+        node,
+        zone: decode_zone(endpoint.zone)?,
+        hostname: hostname.map(|name| name.as_str().to_owned()),
+    })
+}
+
+fn decode_affinity(affinity: u32) -> Result<ClusterAffinity, Refusal> {
+    match affinity {
+        0 => Ok(ClusterAffinity::None),
+        1 => Ok(ClusterAffinity::Local),
+        2 => Ok(ClusterAffinity::Remote),
+        _ => Err(Refusal::OutOfRange),
+    }
+}
+
+fn decode_protocol(protocol: u32) -> Result<Protocol, Refusal> {
+    match protocol {
+        0 | 6 => Ok(Protocol::Tcp),
+        17 => Ok(Protocol::Udp),
+        132 => Ok(Protocol::Sctp),
+        _ => Err(Refusal::OutOfRange),
+    }
+}
+
+fn decode_port(port: u32) -> Result<u16, Refusal> {
+    match u16::try_from(port) {
+        Ok(0) | Err(_) => Err(Refusal::OutOfRange),
+        Ok(port) => Ok(port),
+    }
+}
+
+fn decode_port_name(name: &str) -> Result<Option<PortName>, Refusal> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    PortName::parse(name).map(Some).map_err(|e| malformed(&e))
+}
+
+/// A zone is the value of a Kubernetes label.
+fn decode_zone(zone: String) -> Result<Option<String>, Refusal> {
+    if zone.is_empty() {
+        return Ok(None);
+    }
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if zone.len() > MAX_ZONE_BYTES || !zone.bytes().all(is_allowed) {
+        return Err(Refusal::MalformedName);
+    }
+    Ok(Some(zone))
+}
+
+/// An IPv4 address has one form: 4 bytes. Mapped into IPv6 it would pass by every check of IPv4 ranges.
+fn decode_address(bytes: &[u8]) -> Result<IpAddr, Refusal> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Ok(IpAddr::V4(Ipv4Addr::from(bytes)));
+    }
+    let Ok(bytes) = <[u8; 16]>::try_from(bytes) else {
+        return Err(Refusal::MalformedAddress);
+    };
+    let address = Ipv6Addr::from(bytes);
+    if address.to_ipv4_mapped().is_some() {
+        return Err(Refusal::MalformedAddress);
+    }
+    Ok(IpAddr::V6(address))
+}
+
+fn decode_cidr(cidr: &wire::Cidr) -> Result<IpNet, Refusal> {
+    let address = decode_address(&cidr.address)?;
+    let prefix = u8::try_from(cidr.prefix).unwrap_or(u8::MAX);
+    match IpNet::new(address, prefix) {
+        Ok(net) if net.addr() == net.network() => Ok(net),
+        Ok(_) | Err(_) => Err(Refusal::MalformedAddress),
+    }
+}
+
+/// A malformed trace costs the trace, not the update.
+fn decode_trace(bytes: &[u8]) -> Option<TraceContext> {
+    let (trace_id, rest) = bytes.split_first_chunk::<16>()?;
+    let (span_id, flags) = rest.split_first_chunk::<8>()?;
+    let [flags] = flags else {
+        return None;
+    };
+    // W3C Trace Context, sections 3.2.2.3 and 3.2.2.4: ids of zeros are invalid.
+    if trace_id.iter().all(|b| *b == 0) || span_id.iter().all(|b| *b == 0) {
+        return None;
+    }
+    Some(TraceContext {
+        trace_id: *trace_id,
+        span_id: *span_id,
+        sampled: flags & 1 != 0,
+    })
+}
+
+fn check_count(count: usize, max: usize) -> Result<(), Refusal> {
+    if count > max {
+        return Err(Refusal::TooMany);
+    }
+    Ok(())
+}
+
+fn malformed(_: &ParseNameError) -> Refusal {
+    Refusal::MalformedName
+}

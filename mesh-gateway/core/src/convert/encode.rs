@@ -1,0 +1,173 @@
+//! The registry's types as they go onto the wire.
+
+use std::net::IpAddr;
+
+use cluster_registry::{
+    cluster::{Cluster, Control},
+    endpoint::{Conditions, Endpoint},
+    name::{ClusterName, PortName},
+    node::{Node, Tunnel},
+    resource::{Resource, ResourceId},
+    service::{ClusterAffinity, Protocol, Service},
+    store::{Change, Cursor},
+    trace::TraceContext,
+};
+
+use crate::wire;
+
+/// A change as an update; `own` is the cluster that the sender speaks for.
+pub fn encode_change(change: &Change, own: &ClusterName) -> wire::Update {
+    let origin = if change.key.cluster == *own {
+        String::new()
+    } else {
+        change.key.cluster.as_str().to_owned()
+    };
+    wire::Update {
+        id: Some(encode_id(&change.key.id)),
+        gone: change.value.is_none(),
+        value: change.value.as_ref().map(encode_value),
+        origin,
+        trace: change.trace.as_ref().map(encode_trace).unwrap_or_default(),
+    }
+}
+
+/// A position of a store.
+pub fn encode_position(cursor: Cursor) -> wire::Position {
+    wire::Position {
+        epoch: cursor.epoch.0,
+        revision: cursor.revision.0,
+    }
+}
+
+fn encode_id(id: &ResourceId) -> wire::Id {
+    match id {
+        ResourceId::Cluster => wire::Id::Cluster(wire::ClusterId {}),
+        ResourceId::Node(name) => wire::Id::Node(name.as_str().to_owned()),
+        ResourceId::Tunnel(name) => wire::Id::Tunnel(name.as_str().to_owned()),
+        ResourceId::Service(service) => wire::Id::Service(wire::ServiceId {
+            namespace: service.namespace.as_str().to_owned(),
+            name: service.name.as_str().to_owned(),
+        }),
+        ResourceId::Endpoint(service, address) => wire::Id::Endpoint(wire::EndpointId {
+            namespace: service.namespace.as_str().to_owned(),
+            name: service.name.as_str().to_owned(),
+            address: encode_address(*address),
+        }),
+    }
+}
+
+fn encode_value(value: &Resource) -> wire::Value {
+    match value {
+        Resource::Cluster(cluster) => wire::Value::Cluster(encode_cluster(*cluster)),
+        Resource::Node(node) => wire::Value::Node(encode_node(node)),
+        Resource::Tunnel(tunnel) => wire::Value::Tunnel(encode_tunnel(tunnel)),
+        Resource::Service(service) => wire::Value::Service(encode_service(service)),
+        Resource::Endpoint(endpoint) => wire::Value::Endpoint(encode_endpoint(endpoint)),
+    }
+}
+
+fn encode_cluster(cluster: Cluster) -> wire::Cluster {
+    wire::Cluster {
+        connected: match cluster.control {
+            Control::Connected => true,
+            Control::Lost => false,
+        },
+    }
+}
+
+fn encode_node(node: &Node) -> wire::Node {
+    wire::Node {
+        addresses: node.addresses.iter().map(|a| encode_address(*a)).collect(),
+        pod_cidrs: node
+            .pod_cidrs
+            .iter()
+            .map(|cidr| wire::Cidr {
+                address: encode_address(cidr.addr()),
+                prefix: u32::from(cidr.prefix_len()),
+            })
+            .collect(),
+        zone: node.zone.clone().unwrap_or_default(),
+    }
+}
+
+fn encode_tunnel(tunnel: &Tunnel) -> wire::Tunnel {
+    wire::Tunnel {
+        public_key: tunnel.public_key.0.to_vec(),
+        port: u32::from(tunnel.port),
+        probe_port: u32::from(tunnel.probe_port),
+        probe_address: encode_address(tunnel.probe_address),
+    }
+}
+
+fn encode_service(service: &Service) -> wire::Service {
+    let ports = service.ports.iter();
+    wire::Service {
+        cluster_ips: service
+            .cluster_ips
+            .iter()
+            .map(|a| encode_address(*a))
+            .collect(),
+        headless: service.headless,
+        ports: ports
+            .map(|p| encode_port(p.name.as_ref(), p.protocol, p.port))
+            .collect(),
+        global: service.sharing.global,
+        shared: service.sharing.shared,
+        affinity: match service.sharing.affinity {
+            ClusterAffinity::None => 0,
+            ClusterAffinity::Local => 1,
+            ClusterAffinity::Remote => 2,
+        },
+    }
+}
+
+fn encode_endpoint(endpoint: &Endpoint) -> wire::Endpoint {
+    let ports = endpoint.ports.iter();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    wire::Endpoint {
+        ports: ports
+            .map(|p| encode_port(p.name.as_ref(), p.protocol, p.port))
+            .collect(),
+        conditions: encode_conditions(endpoint.conditions),
+        node: endpoint
+            .node
+            .as_ref()
+            .map(|n| n.as_str().to_owned())
+            .unwrap_or_default(),
+        zone: text(&endpoint.zone),
+        hostname: text(&endpoint.hostname),
+    }
+}
+
+fn encode_conditions(conditions: Conditions) -> u32 {
+    u32::from(conditions.ready)
+        | u32::from(conditions.serving) << 1
+        | u32::from(conditions.terminating) << 2
+}
+
+fn encode_port(name: Option<&PortName>, protocol: Protocol, port: u16) -> wire::Port {
+    wire::Port {
+        name: name.map(|n| n.as_str().to_owned()).unwrap_or_default(),
+        // The most frequent protocol takes no bytes.
+        protocol: match protocol {
+            Protocol::Tcp => 0,
+            Protocol::Udp | Protocol::Sctp => u32::from(protocol.number()),
+        },
+        port: u32::from(port),
+    }
+}
+
+fn encode_address(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn encode_trace(trace: &TraceContext) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(25);
+    bytes.extend_from_slice(&trace.trace_id);
+    bytes.extend_from_slice(&trace.span_id);
+    bytes.push(u8::from(trace.sampled));
+    bytes
+}
