@@ -1,0 +1,44 @@
+//! The ordered changes that lead from one image to another without a hole on the way.
+//!
+//! Whatever is pointed at is written before what points at it, and removed after: clusters, backends, services; then
+//! services, backends, clusters. A reader that meets the maps between two changes finds a whole old or a whole new service.
+
+use std::collections::BTreeMap;
+
+use node_dp_common::ClusterValue;
+
+use crate::image::{Image, MapOp};
+
+/// The changes that turn `old` into `new`, in the order in which they must be carried out.
+pub fn diff(old: &Image, new: &Image) -> Vec<MapOp> {
+    let clusters = changed(&old.clusters, &new.clusters).map(|(k, v)| MapOp::PutCluster(k, v));
+    let backends = changed(&old.backends, &new.backends).map(|(k, v)| MapOp::PutBackend(k, v));
+    let services = changed(&old.services, &new.services).map(|(k, v)| MapOp::PutService(k, v));
+    let dead_services = gone(&old.services, &new.services).map(MapOp::DeleteService);
+    let dead_backends = gone(&old.backends, &new.backends).map(MapOp::DeleteBackend);
+    let dead_clusters = gone(&old.clusters, &new.clusters)
+        .map(|index| MapOp::PutCluster(index, ClusterValue::UNUSED));
+
+    clusters
+        .chain(backends)
+        .chain(services)
+        .chain(dead_services)
+        .chain(dead_backends)
+        .chain(dead_clusters)
+        .collect()
+}
+
+/// The entries of `new` that `old` lacks or holds otherwise.
+fn changed<K: Ord + Copy, V: PartialEq + Copy>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> impl Iterator<Item = (K, V)> {
+    new.iter()
+        .filter(|(key, value)| old.get(key) != Some(value))
+        .map(|(key, value)| (*key, *value))
+}
+
+/// The keys that `new` lacks.
+fn gone<K: Ord + Copy, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> impl Iterator<Item = K> {
+    old.keys().filter(|key| !new.contains_key(key)).copied()
+}

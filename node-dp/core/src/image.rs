@@ -1,0 +1,139 @@
+//! What the kernel's maps hold, and one change to them.
+
+use std::{collections::BTreeMap, fmt};
+
+use node_dp_common::{
+    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, ServiceValue,
+};
+
+/// The contents of `SERVICES`, `BACKENDS` and `CLUSTERS`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// What each frontend leads to.
+    pub services: BTreeMap<FrontendKey, ServiceValue>,
+    /// The backends of all services.
+    pub backends: BTreeMap<BackendKey, BackendValue>,
+    /// The clusters by index, without the unused indices.
+    pub clusters: BTreeMap<u16, ClusterValue>,
+}
+
+/// One change to one key of one map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MapOp {
+    /// Sets a cluster; [`ClusterValue::UNUSED`] frees its index.
+    PutCluster(u16, ClusterValue),
+    /// Sets a backend.
+    PutBackend(BackendKey, BackendValue),
+    /// Sets a service.
+    PutService(FrontendKey, ServiceValue),
+    /// Removes a service.
+    DeleteService(FrontendKey),
+    /// Removes a backend.
+    DeleteBackend(BackendKey),
+}
+
+impl MapOp {
+    /// The name in metrics and spans.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::PutCluster(..) => "put-cluster",
+            Self::PutBackend(..) => "put-backend",
+            Self::PutService(..) => "put-service",
+            Self::DeleteService(_) => "delete-service",
+            Self::DeleteBackend(_) => "delete-backend",
+        }
+    }
+}
+
+impl Image {
+    /// Carries out one change.
+    pub fn apply(&mut self, op: &MapOp) {
+        match *op {
+            MapOp::PutCluster(index, value) => self.put_cluster(index, value),
+            MapOp::PutBackend(key, value) => {
+                self.backends.insert(key, value);
+            }
+            MapOp::PutService(key, value) => {
+                self.services.insert(key, value);
+            }
+            MapOp::DeleteService(key) => {
+                self.services.remove(&key);
+            }
+            MapOp::DeleteBackend(key) => {
+                self.backends.remove(&key);
+            }
+        }
+    }
+
+    /// The backends of a cluster for a service, in order of their slots.
+    pub fn group(
+        &self,
+        service_id: u32,
+        cluster: u16,
+    ) -> impl Iterator<Item = (BackendKey, BackendValue)> {
+        let first = BackendKey::new(service_id, cluster, 0);
+        let last = BackendKey::new(service_id, cluster, u16::MAX);
+        self.backends
+            .range(first..=last)
+            .map(|(key, value)| (*key, *value))
+    }
+
+    /// All backends of a service.
+    pub fn service(&self, id: u32) -> impl Iterator<Item = (BackendKey, BackendValue)> {
+        let first = BackendKey::new(id, 0, 0);
+        let last = BackendKey::new(id, u16::MAX, u16::MAX);
+        self.backends
+            .range(first..=last)
+            .map(|(key, value)| (*key, *value))
+    }
+
+    fn put_cluster(&mut self, index: u16, value: ClusterValue) {
+        if value.state() == Some(ClusterState::Unused) {
+            self.clusters.remove(&index);
+            return;
+        }
+        self.clusters.insert(index, value);
+    }
+}
+
+/// A text of the whole image, one line per cluster, frontend and backend, for people and golden tests.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, cluster) in &self.clusters {
+            let state = cluster.state().map_or("?", state_label);
+            writeln!(f, "cluster {index} {} {state}", cluster.name())?;
+        }
+        for (frontend, service) in &self.services {
+            writeln!(f, "frontend {frontend} service {}", service.id())?;
+            for group in service.groups() {
+                write!(
+                    f,
+                    "  tier {} cluster {} weight {}:",
+                    group.tier(),
+                    group.cluster(),
+                    group.weight()
+                )?;
+                for slot in 0..group.count() {
+                    let key = BackendKey::new(service.id(), group.cluster(), slot);
+                    match self.backends.get(&key) {
+                        Some(backend) => write!(f, " {backend}")?,
+                        None => write!(f, " -")?,
+                    }
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a cluster's state in status, metrics and dumps.
+pub fn state_label(state: ClusterState) -> &'static str {
+    match state {
+        ClusterState::Unused => "unused",
+        ClusterState::Up => "up",
+        ClusterState::Draining => "draining",
+        ClusterState::Down => "down",
+        ClusterState::Drill => "drill",
+    }
+}

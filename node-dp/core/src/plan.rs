@@ -1,0 +1,453 @@
+//! Plans what the kernel's maps hold, service by service, and keeps the image that results.
+//!
+//! The planner owns the image of what the maps should hold. Each call plans a part of the view anew and returns the ordered
+//! changes to that part alone, so the cost of a change does not grow with the number of services.
+
+mod backends;
+mod groups;
+mod slots;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use cluster_registry::{
+    name::{ClusterName, ServiceName},
+    service::{Protocol, Service, ServicePort},
+    view::{MergedService, View},
+};
+use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER};
+
+use crate::{
+    allocate::Allocations,
+    diff::diff,
+    image::{Image, MapOp},
+    verdict::Ruling,
+};
+
+/// Why a service is not in the maps as its definition asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Problem {
+    /// Another service has the same address, port and protocol, and had it first.
+    #[error("{frontend} belongs to {holder}")]
+    HeldFrontend {
+        /// The frontend.
+        frontend: FrontendKey,
+        /// Who has it.
+        holder: ServiceName,
+    },
+    /// More clusters have backends than a service can have groups; the ones that the policy ranks last are left out.
+    #[error("{frontend} has backends in too many clusters: {dropped} left out")]
+    TooManyClusters {
+        /// The frontend.
+        frontend: FrontendKey,
+        /// How many clusters are left out.
+        dropped: usize,
+    },
+    /// A cluster has more backends than a group can have; the last ones by address are left out.
+    #[error("{frontend} has too many backends in {cluster}: {dropped} left out")]
+    TooManyBackends {
+        /// The frontend.
+        frontend: FrontendKey,
+        /// The cluster.
+        cluster: ClusterName,
+        /// How many backends are left out.
+        dropped: usize,
+    },
+    /// All indices of clusters are taken.
+    #[error("{cluster} has no index: too many clusters")]
+    NoClusterIndex {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// Sockets of the protocol are not translated.
+    #[error("{protocol} port {port} is not supported")]
+    UnsupportedProtocol {
+        /// The protocol.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Problem {
+    /// The name in status and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::HeldFrontend { .. } => "held-frontend",
+            Self::TooManyClusters { .. } => "too-many-clusters",
+            Self::TooManyBackends { .. } => "too-many-backends",
+            Self::NoClusterIndex { .. } => "no-cluster-index",
+            Self::UnsupportedProtocol { .. } => "unsupported-protocol",
+        }
+    }
+}
+
+/// The planner.
+///
+/// Rule every cluster of a view with [`Self::rule`] before its services are planned: a cluster that was never ruled is down.
+#[derive(Debug)]
+pub struct Planner {
+    allocations: Allocations,
+    image: Image,
+    /// Which service each frontend belongs to.
+    owners: BTreeMap<FrontendKey, ServiceName>,
+    owned: BTreeMap<ServiceName, BTreeSet<FrontendKey>>,
+    /// Who else would have a frontend.
+    waiting: BTreeMap<FrontendKey, BTreeSet<ServiceName>>,
+    /// Clusters that the view no longer names and that services may still use.
+    leaving: BTreeSet<ClusterName>,
+    problems: BTreeMap<ServiceName, Vec<Problem>>,
+}
+
+impl Planner {
+    /// Starts from what the maps hold; what no service claims stays until [`Self::sweep`].
+    pub fn adopt(cluster: ClusterName, image: Image) -> Self {
+        Self {
+            allocations: Allocations::adopt(cluster, &image),
+            image,
+            owners: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    /// What the maps should hold.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What stands between services and their definitions.
+    pub fn problems(&self) -> &BTreeMap<ServiceName, Vec<Problem>> {
+        &self.problems
+    }
+
+    /// The index of a cluster that has one.
+    pub fn cluster_index(&self, cluster: &ClusterName) -> Option<u16> {
+        self.allocations.index_of(cluster)
+    }
+
+    /// How a cluster is ruled in the image, if it is in it.
+    pub fn ruling(&self, cluster: &ClusterName) -> Option<Ruling> {
+        let index = self.allocations.index_of(cluster)?;
+        match self.image.clusters.get(&index)?.state()? {
+            ClusterState::Up | ClusterState::Draining => Some(Ruling::Up),
+            ClusterState::Down | ClusterState::Drill => Some(Ruling::Down),
+            ClusterState::Unused => None,
+        }
+    }
+
+    /// Rules a cluster: one change at most, whatever the number of its services.
+    pub fn rule(&mut self, cluster: &ClusterName, ruling: Ruling) -> Option<MapOp> {
+        self.leaving.remove(cluster);
+        if self.ruling(cluster) == Some(ruling) {
+            return None;
+        }
+        let index = self.allocations.cluster(cluster).ok()?;
+        let state = match ruling {
+            Ruling::Up => ClusterState::Up,
+            Ruling::Down => ClusterState::Down,
+        };
+        let op = MapOp::PutCluster(index, ClusterValue::try_new(cluster.as_str(), state)?);
+        self.image.apply(&op);
+        Some(op)
+    }
+
+    /// Gives up a cluster that the view no longer names, as soon as no service uses it.
+    pub fn forget_cluster(&mut self, cluster: &ClusterName) {
+        self.leaving.insert(cluster.clone());
+    }
+
+    /// Plans some services anew, and returns the changes that this makes, in order.
+    pub fn update<'a>(
+        &mut self,
+        view: &View,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> Vec<MapOp> {
+        let mut names: BTreeSet<ServiceName> = services.into_iter().cloned().collect();
+        let released = self.release_unwanted(view, &mut names);
+
+        let mut planned = Planned::default();
+        let mut held = released;
+        for name in &names {
+            self.problems.remove(name);
+            let Some(service) = view.services.get(name) else {
+                continue;
+            };
+            self.plan_service(view, name, service, &mut planned);
+        }
+        held.extend(planned.image.services.keys());
+
+        let mut old = self.piece(&held);
+        self.settle_clusters(&mut old, &mut planned.image);
+        let ops = diff(&old, &planned.image);
+        for op in &ops {
+            self.image.apply(op);
+        }
+        for frontend in held {
+            if !planned.image.services.contains_key(&frontend) {
+                self.allocations.release_service(&frontend);
+            }
+        }
+        for (name, problem) in planned.problems {
+            self.problems.entry(name).or_default().push(problem);
+        }
+        ops
+    }
+
+    /// Removes what no service claims: call it once everything that the view holds has been planned.
+    pub fn sweep(&mut self, view: &View) -> Vec<MapOp> {
+        let mut new = Image {
+            services: self.image.services.clone(),
+            ..Image::default()
+        };
+        new.services
+            .retain(|frontend, _| self.owners.contains_key(frontend));
+        let ids = new.services.values();
+        let groups = ids.flat_map(|s| s.groups().iter().map(|group| (s.id(), *group)));
+        for (id, group) in groups {
+            let backends = self.image.group(id, group.cluster());
+            new.backends
+                .extend(backends.filter(|(key, _)| key.slot() < group.count()));
+        }
+        let named: BTreeMap<u16, &ClusterName> = self
+            .allocations
+            .clusters()
+            .map(|(name, index)| (index, name))
+            .collect();
+        for (index, value) in &self.image.clusters {
+            match named.get(index) {
+                Some(name) if value.name() == name.as_str() => {
+                    new.clusters.insert(*index, *value);
+                    if *index != LOCAL_CLUSTER && !view.clusters.contains_key(*name) {
+                        self.leaving.insert((*name).clone());
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        let dead = self.image.services.keys();
+        for frontend in dead.filter(|frontend| !new.services.contains_key(frontend)) {
+            self.allocations.release_service(frontend);
+        }
+        let mut ops = diff(&self.image, &new);
+        self.image = new;
+        ops.extend(self.update(view, []));
+        ops
+    }
+
+    /// Takes from the named services the frontends that they no longer ask for, and names who waits for those.
+    fn release_unwanted(
+        &mut self,
+        view: &View,
+        names: &mut BTreeSet<ServiceName>,
+    ) -> BTreeSet<FrontendKey> {
+        let mut released = BTreeSet::new();
+        for name in names.iter() {
+            let wanted: BTreeSet<FrontendKey> =
+                frontends(view.services.get(name).map(AsRef::as_ref))
+                    .map(|(frontend, _)| frontend)
+                    .collect();
+            let owned = self.owned.remove(name).unwrap_or_default();
+            let (kept, gone): (BTreeSet<_>, BTreeSet<_>) =
+                owned.into_iter().partition(|f| wanted.contains(f));
+            if !kept.is_empty() {
+                self.owned.insert(name.clone(), kept);
+            }
+            released.extend(gone);
+            self.waiting.retain(|frontend, waiting| {
+                if !wanted.contains(frontend) {
+                    waiting.remove(name);
+                }
+                !waiting.is_empty()
+            });
+        }
+        for frontend in &released {
+            self.owners.remove(frontend);
+            names.extend(self.waiting.remove(frontend).unwrap_or_default());
+        }
+        released
+    }
+
+    fn plan_service(
+        &mut self,
+        view: &View,
+        name: &ServiceName,
+        service: &MergedService,
+        planned: &mut Planned,
+    ) {
+        for problem in unsupported(service) {
+            planned.problems.push((name.clone(), problem));
+        }
+        for (frontend, port) in frontends(Some(service)) {
+            let owner = self.owners.entry(frontend).or_insert_with(|| name.clone());
+            if owner != name {
+                let holder = owner.clone();
+                let problem = Problem::HeldFrontend { frontend, holder };
+                planned.problems.push((name.clone(), problem));
+                self.waiting
+                    .entry(frontend)
+                    .or_default()
+                    .insert(name.clone());
+                continue;
+            }
+            self.owned.entry(name.clone()).or_default().insert(frontend);
+            let mut problems = Vec::new();
+            self.plan_frontend(
+                view,
+                service,
+                (frontend, port),
+                &mut planned.image,
+                &mut problems,
+            );
+            let named = problems.into_iter().map(|problem| (name.clone(), problem));
+            planned.problems.extend(named);
+        }
+    }
+
+    fn plan_frontend(
+        &mut self,
+        view: &View,
+        service: &MergedService,
+        (frontend, port): (FrontendKey, &ServicePort),
+        image: &mut Image,
+        problems: &mut Vec<Problem>,
+    ) {
+        let id = self.allocations.service(frontend);
+        let candidates = backends::of(service, frontend.address(), port);
+        let groups = groups::ranked(service, &view.cluster, &candidates);
+        let (groups, dropped) = groups::fitting(groups);
+        if dropped > 0 {
+            problems.push(Problem::TooManyClusters { frontend, dropped });
+        }
+        let mut values = Vec::new();
+        for group in groups {
+            let cluster = group.cluster.clone();
+            let Ok(index) = self.allocations.cluster(&cluster) else {
+                problems.push(Problem::NoClusterIndex { cluster });
+                continue;
+            };
+            let (slots, dropped) = slots::assign(self.image.group(id, index), group.backends);
+            if dropped > 0 {
+                problems.push(Problem::TooManyBackends {
+                    frontend,
+                    cluster,
+                    dropped,
+                });
+            }
+            values.push(groups::value(index, group.tier, &slots));
+            image.backends.extend(slots::keyed(id, index, &slots));
+        }
+        if let Some(value) = node_dp_common::ServiceValue::try_new(id, &values) {
+            image.services.insert(frontend, value);
+        }
+    }
+
+    /// The part of the image that some frontends make up.
+    fn piece(&self, frontends: &BTreeSet<FrontendKey>) -> Image {
+        let mut piece = Image::default();
+        for frontend in frontends {
+            if let Some(value) = self.image.services.get(frontend) {
+                piece.services.insert(*frontend, *value);
+                piece.backends.extend(self.image.service(value.id()));
+            }
+        }
+        piece
+    }
+
+    /// Adds the clusters that are new to the image, and drops those that leave and are used no more.
+    fn settle_clusters(&mut self, old: &mut Image, new: &mut Image) {
+        for (name, index) in self.allocations.clusters() {
+            if self.image.clusters.contains_key(&index) {
+                continue;
+            }
+            let state = match index {
+                LOCAL_CLUSTER => ClusterState::Up,
+                _ => ClusterState::Down,
+            };
+            if let Some(value) = ClusterValue::try_new(name.as_str(), state) {
+                new.clusters.insert(index, value);
+            }
+        }
+        for name in std::mem::take(&mut self.leaving) {
+            let Some(index) = self.allocations.index_of(&name) else {
+                continue;
+            };
+            if self.is_used(index, new) {
+                self.leaving.insert(name);
+                continue;
+            }
+            if let Some(value) = self.image.clusters.get(&index) {
+                old.clusters.insert(index, *value);
+            }
+            new.clusters.remove(&index);
+            self.allocations.release_cluster(&name);
+        }
+    }
+
+    /// Whether a service, as planned in `new` or else as it is, has a group of a cluster.
+    fn is_used(&self, index: u16, new: &Image) -> bool {
+        let unchanged = self.image.services.iter().filter(|(frontend, _)| {
+            self.owners.contains_key(frontend) && !new.services.contains_key(frontend)
+        });
+        unchanged
+            .chain(&new.services)
+            .any(|(_, service)| service.groups().iter().any(|g| g.cluster() == index))
+    }
+}
+
+/// What one update plans.
+#[derive(Debug, Default)]
+struct Planned {
+    image: Image,
+    problems: Vec<(ServiceName, Problem)>,
+}
+
+/// The frontends that a service asks for, each with its port.
+fn frontends(service: Option<&MergedService>) -> impl Iterator<Item = (FrontendKey, &ServicePort)> {
+    let local = service.and_then(|service| service.local.as_ref());
+    local
+        .filter(|service| !service.headless)
+        .into_iter()
+        .flat_map(addressed)
+}
+
+fn addressed(service: &Service) -> impl Iterator<Item = (FrontendKey, &ServicePort)> {
+    let ports = service
+        .ports
+        .iter()
+        .filter(|port| is_supported(port.protocol));
+    ports.flat_map(|port| {
+        let ips = service.cluster_ips.iter().copied();
+        ips.map(move |ip: IpAddr| {
+            (
+                FrontendKey::new(ip, port.port, port.protocol.number()),
+                port,
+            )
+        })
+    })
+}
+
+fn unsupported(service: &MergedService) -> impl Iterator<Item = Problem> {
+    let local = service.local.iter().filter(|local| !local.headless);
+    let ports = local.flat_map(|local| &local.ports);
+    ports
+        .filter(|port| !is_supported(port.protocol))
+        .map(|port| Problem::UnsupportedProtocol {
+            protocol: port.protocol,
+            port: port.port,
+        })
+}
+
+fn is_supported(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Tcp | Protocol::Udp => true,
+        Protocol::Sctp => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Which tunnels, routes and probe targets the nodes of other clusters ask for.
+//!
+//! A prefix belongs to the node that announced it first, as long as that node holds on to it: a later node that claims the
+//! same or an overlapping one is refused, whoever it is. What is refused never becomes an allowed IP nor a route.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use cluster_registry::{
+    name::{ClusterName, NodeName},
+    node::{PublicKey, Tunnel},
+    view::{MergedNode, View},
+};
+use ipnet::{IpNet, Ipv6Net};
+
+use crate::{prefix::PrefixHolders, probe_address::probe_address};
+
+/// A node in the clusterset.
+pub type NodeKey = (ClusterName, NodeName);
+
+/// A node of another cluster that there shall be a tunnel to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedPeer {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its name.
+    pub node: NodeName,
+    /// The key it decrypts with.
+    pub public_key: PublicKey,
+    /// Where its tunnel listens.
+    pub endpoint: SocketAddr,
+    /// The inner addresses that it may send from and is sent to: its pods' ranges and its probe address.
+    pub allowed_ips: BTreeSet<IpNet>,
+}
+
+/// Why a node, or one of its prefixes, has no place in the tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The prefix overlaps with pods of this node's own cluster.
+    #[error("{cluster}/{node} claims {prefix}, which overlaps with this cluster's pods")]
+    OwnPrefix {
+        /// The claiming node's cluster.
+        cluster: ClusterName,
+        /// The claiming node.
+        node: NodeName,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Another node announced the prefix, or one that overlaps with it, first.
+    #[error("{cluster}/{node} claims {prefix}, which {}/{} holds", holder.0, holder.1)]
+    HeldPrefix {
+        /// The claiming node's cluster.
+        cluster: ClusterName,
+        /// The claiming node.
+        node: NodeName,
+        /// The prefix.
+        prefix: IpNet,
+        /// Who holds it.
+        holder: NodeKey,
+    },
+    /// Another node, or this one, announced the key first.
+    #[error("{cluster}/{node} announces a public key that another node holds")]
+    HeldKey {
+        /// The announcing node's cluster.
+        cluster: ClusterName,
+        /// The announcing node.
+        node: NodeName,
+    },
+    /// The probe address is not the one that the public key makes.
+    #[error("{cluster}/{node} announces a probe address that is not its key's")]
+    ForeignProbeAddress {
+        /// The announcing node's cluster.
+        cluster: ClusterName,
+        /// The announcing node.
+        node: NodeName,
+    },
+    /// No address of the node has a family that this node has too.
+    #[error("{cluster}/{node} has no address that this node can reach")]
+    NoCommonFamily {
+        /// The node's cluster.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeName,
+    },
+}
+
+impl Refusal {
+    /// The name in status and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::OwnPrefix { .. } => "own-prefix",
+            Self::HeldPrefix { .. } => "held-prefix",
+            Self::HeldKey { .. } => "held-key",
+            Self::ForeignProbeAddress { .. } => "foreign-probe-address",
+            Self::NoCommonFamily { .. } => "no-common-family",
+        }
+    }
+}
+
+/// Everything that the tunnels need.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TunnelPlan {
+    /// The peers by their keys.
+    pub peers: BTreeMap<PublicKey, WantedPeer>,
+    /// The prefixes that lead into the tunnel device.
+    pub routes: BTreeSet<IpNet>,
+    /// Where each node that can be probed answers.
+    pub targets: BTreeMap<NodeKey, SocketAddr>,
+    /// What was refused.
+    pub refused: Vec<Refusal>,
+}
+
+/// The memory behind the plan: who holds which prefix and which key.
+#[derive(Debug)]
+pub struct Tunnels {
+    cluster: ClusterName,
+    node: NodeName,
+    own_key: PublicKey,
+    prefixes: PrefixHolders,
+    keys: BTreeMap<PublicKey, NodeKey>,
+}
+
+impl Tunnels {
+    /// Without any holder yet, for the node with the given name and key.
+    pub fn new(cluster: ClusterName, node: NodeName, own_key: PublicKey) -> Self {
+        Self {
+            cluster,
+            node,
+            own_key,
+            prefixes: PrefixHolders::default(),
+            keys: BTreeMap::new(),
+        }
+    }
+
+    /// The plan that a view asks for.
+    ///
+    /// Holders that the view no longer names lose what they held before anybody else is asked.
+    pub fn plan(&mut self, view: &View) -> TunnelPlan {
+        let remote: Vec<(&NodeKey, &MergedNode, &Tunnel)> = view
+            .nodes
+            .iter()
+            .filter(|(key, _)| key.0 != self.cluster)
+            .filter_map(|(key, node)| Some((key, node.as_ref(), node.tunnel.as_ref()?)))
+            .collect();
+        self.release(view);
+
+        let own = OwnSide::of(view, &self.cluster, &self.node);
+        let mut plan = TunnelPlan::default();
+        for (key, node, tunnel) in remote {
+            match self.peer(key, node, tunnel, &own, &mut plan.refused) {
+                Ok(peer) => plan.add(key, peer, tunnel),
+                Err(refusal) => plan.refused.push(refusal),
+            }
+        }
+        plan
+    }
+
+    fn release(&mut self, view: &View) {
+        let tunnel_of = |key: &NodeKey| view.nodes.get(key).and_then(|node| node.tunnel.as_ref());
+        self.keys
+            .retain(|public_key, key| tunnel_of(key).is_some_and(|t| t.public_key == *public_key));
+        self.prefixes.retain(|prefix, key| {
+            let Some(tunnel) = tunnel_of(key) else {
+                return false;
+            };
+            let node = view.nodes.get(key).and_then(|node| node.node.as_ref());
+            let mut cidrs = node.iter().flat_map(|node| &node.pod_cidrs);
+            *prefix == probe_prefix(tunnel) || cidrs.any(|cidr| cidr.trunc() == *prefix)
+        });
+    }
+
+    fn peer(
+        &mut self,
+        key: &NodeKey,
+        node: &MergedNode,
+        tunnel: &Tunnel,
+        own: &OwnSide,
+        refused: &mut Vec<Refusal>,
+    ) -> Result<WantedPeer, Refusal> {
+        let (cluster, name) = key.clone();
+        let addresses = node.node.as_ref().map(|n| n.addresses.as_slice());
+        let Some(address) = own.reachable(addresses.unwrap_or_default()) else {
+            let node = name;
+            return Err(Refusal::NoCommonFamily { cluster, node });
+        };
+        let probe = probe_prefix(tunnel);
+        if tunnel.probe_address != probe.addr() {
+            let node = name;
+            return Err(Refusal::ForeignProbeAddress { cluster, node });
+        }
+        let holder = self.keys.entry(tunnel.public_key);
+        if tunnel.public_key == self.own_key || holder.or_insert_with(|| key.clone()) != key {
+            let node = name;
+            return Err(Refusal::HeldKey { cluster, node });
+        }
+
+        self.claim(key, probe, own)?;
+        let mut allowed_ips = BTreeSet::from([probe]);
+        let cidrs = node.node.iter().flat_map(|node| &node.pod_cidrs);
+        for prefix in cidrs.map(IpNet::trunc) {
+            match self.claim(key, prefix, own) {
+                Ok(()) => {
+                    allowed_ips.insert(prefix);
+                }
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+        Ok(WantedPeer {
+            cluster,
+            node: name,
+            public_key: tunnel.public_key,
+            endpoint: SocketAddr::new(address, tunnel.port),
+            allowed_ips,
+        })
+    }
+
+    fn claim(&mut self, key: &NodeKey, prefix: IpNet, own: &OwnSide) -> Result<(), Refusal> {
+        let (cluster, node) = key.clone();
+        if own.overlaps(prefix) {
+            return Err(Refusal::OwnPrefix {
+                cluster,
+                node,
+                prefix,
+            });
+        }
+        self.prefixes
+            .claim(prefix, key)
+            .map_err(|holder| Refusal::HeldPrefix {
+                cluster,
+                node,
+                prefix,
+                holder,
+            })
+    }
+}
+
+impl TunnelPlan {
+    fn add(&mut self, key: &NodeKey, peer: WantedPeer, tunnel: &Tunnel) {
+        self.routes.extend(&peer.allowed_ips);
+        let target = SocketAddr::new(tunnel.probe_address, tunnel.probe_port);
+        self.targets.insert(key.clone(), target);
+        self.peers.insert(peer.public_key, peer);
+    }
+}
+
+fn probe_prefix(tunnel: &Tunnel) -> IpNet {
+    IpNet::V6(Ipv6Net::from(probe_address(&tunnel.public_key)))
+}
+
+/// What this side of the tunnels has: its underlay families and its cluster's prefixes.
+#[derive(Debug)]
+struct OwnSide {
+    has_v4: bool,
+    has_v6: bool,
+    prefixes: PrefixHolders,
+}
+
+impl OwnSide {
+    fn of(view: &View, cluster: &ClusterName, node: &NodeName) -> Self {
+        let own = view.nodes.get(&(cluster.clone(), node.clone()));
+        let addresses = own
+            .and_then(|node| node.node.as_ref())
+            .map(|node| node.addresses.as_slice())
+            .unwrap_or_default();
+        let mut prefixes = PrefixHolders::default();
+        for (key, node) in view.nodes.iter().filter(|(key, _)| key.0 == *cluster) {
+            for cidr in node.node.iter().flat_map(|node| &node.pod_cidrs) {
+                // Two own nodes that overlap are their cluster's own matter: either guards the prefix.
+                prefixes.claim(cidr.trunc(), key).unwrap_or_default();
+            }
+            if let Some(IpAddr::V6(address)) = node.tunnel.as_ref().map(|t| t.probe_address) {
+                prefixes
+                    .claim(IpNet::V6(address.into()), key)
+                    .unwrap_or_default();
+            }
+        }
+        // A node whose own addresses are not known yet tries either family.
+        let is_unknown = addresses.is_empty();
+        Self {
+            has_v4: is_unknown || addresses.iter().any(IpAddr::is_ipv4),
+            has_v6: is_unknown || addresses.iter().any(IpAddr::is_ipv6),
+            prefixes,
+        }
+    }
+
+    fn reachable(&self, addresses: &[IpAddr]) -> Option<IpAddr> {
+        let mut common = addresses.iter().filter(|address| match address {
+            IpAddr::V4(_) => self.has_v4,
+            IpAddr::V6(_) => self.has_v6,
+        });
+        common.next().copied()
+    }
+
+    fn overlaps(&self, prefix: IpNet) -> bool {
+        self.prefixes.overlapping(prefix).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;
