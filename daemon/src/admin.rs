@@ -1,0 +1,101 @@
+//! The admin server: health, metrics and status over plain HTTP, for the node and the operator only.
+
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{encoding::text, registry::Registry};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// The media type of the metrics (OpenMetrics 1.0).
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+type StatusFuture = Pin<Box<dyn Future<Output = Value> + Send>>;
+
+/// What the admin server answers from.
+#[derive(Clone)]
+pub struct AdminState {
+    metrics: Arc<Registry>,
+    readiness: Readiness,
+    status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
+}
+
+impl AdminState {
+    /// Answers `/metrics` and `/readyz` from these, and `/v1/status` with what `status` returns when asked.
+    pub fn new<F>(
+        metrics: Arc<Registry>,
+        readiness: Readiness,
+        status: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Value> + Send + 'static,
+    {
+        Self {
+            metrics,
+            readiness,
+            status: Arc::new(move || Box::pin(status())),
+        }
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until the shutdown, and lets requests that have begun end.
+pub async fn serve(
+    listener: TcpListener,
+    state: AdminState,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let routes = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/status", get(status))
+        .with_state(state);
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+async fn readyz(State(state): State<AdminState>) -> Response {
+    let waiting_for = state.readiness.waiting_for();
+    if waiting_for.is_empty() {
+        return "ok\n".into_response();
+    }
+    let text = format!("not ready: {}\n", waiting_for.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    let mut out = String::new();
+    match text::encode(&mut out, &state.metrics) {
+        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], out).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn status(State(state): State<AdminState>) -> Json<Value> {
+    Json((state.status)().await)
+}
+
+#[cfg(test)]
+mod tests;
