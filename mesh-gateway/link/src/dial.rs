@@ -1,12 +1,51 @@
 //! Keeps one session with a peer: dials, runs the session, and dials anew when it ends.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use certs::identity::SpiffeId;
-use tokio::sync::mpsc;
+use certs::{identity::SpiffeId, tls::Expectation};
+use mesh_gateway_core::{backoff::Backoff, limits::OPENING_TIMEOUT, reason::GoodbyeReason};
+use quinn::{Connection, ConnectionError, Endpoint, VarInt};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
-use crate::{event::Report, feed::Feed, resume::Resume, settings::Settings};
+use crate::{
+    drive::{Drive, Ended, Peer},
+    event::{PeerEvent, Report, SessionId},
+    feed::Feed,
+    identity,
+    listen::Grant,
+    resume::Resume,
+    settings::Settings,
+    streams::Streams,
+    transport::{self, TransportError},
+};
+
+/// The delay after the first failure.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long a session must have been up to count as a success; two processes that replace each other's sessions back off.
+const GOOD_SESSION: Duration = Duration::from_secs(1);
+
+/// How long a handshake may take.
+///
+/// Its packets are repeated ever more rarely, so a fresh attempt finds a healed path sooner than an old one does. It
+/// leaves room for two lost packets at a round trip of 300 ms.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How long the last packets of a connection are waited for; then the socket is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The name in the TLS handshake; identities are compared instead, so it only has to be one.
+const SERVER_NAME: &str = "isthmus";
 
 /// Keeps one session with a peer, for as long as the process lives.
 #[derive(Debug)]
@@ -29,9 +68,160 @@ pub struct Dialer {
     pub seed: u64,
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("no socket: {0}")]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Connect(#[from] quinn::ConnectError),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("no answer")]
+    NoAnswer(#[from] tokio::time::error::Elapsed),
+    #[error("answered by {found}")]
+    WrongIdentity { found: String },
+}
+
 impl Dialer {
     /// Dials until the token is cancelled or the receiver of the events is gone, then says goodbye.
     pub async fn run(self, shutdown: CancellationToken) {
-        shutdown.cancelled().await;
+        let mut backoff = Backoff::new(FIRST_BACKOFF, self.max_backoff, self.seed);
+        let mut addresses = self.addresses.iter().copied().cycle();
+        let Some(mut address) = addresses.next() else {
+            warn!(peer = %self.expected, "link has no address to dial");
+            return;
+        };
+        while !shutdown.is_cancelled() && !self.events.is_closed() {
+            let started = Instant::now();
+            let up_since = self.attempt(address, &shutdown).await;
+            let next = match up_since {
+                Some(since) => {
+                    if since.elapsed() >= GOOD_SESSION {
+                        backoff.reset();
+                    }
+                    Instant::now() + backoff.next_delay()
+                }
+                None => {
+                    address = addresses.next().unwrap_or(address);
+                    started + backoff.next_delay()
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// One attempt and the session that it leads to; says when the session came up.
+    async fn attempt(&self, address: SocketAddr, shutdown: &CancellationToken) -> Option<Instant> {
+        let mut peer = Peer {
+            session: SessionId::next(),
+            id: Arc::new(self.expected.clone()),
+            address,
+        };
+        debug!(session = %peer.session, peer = %peer.id, %address, "dialling");
+        let connected = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            connected = timeout(HANDSHAKE_TIMEOUT, self.connect(address)) => connected,
+        };
+        let (endpoint, connection, found) = match connected {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => {
+                return self
+                    .say_unreachable(&peer, error.to_string(), shutdown)
+                    .await;
+            }
+            Err(elapsed) => {
+                let error = DialError::from(elapsed);
+                return self
+                    .say_unreachable(&peer, error.to_string(), shutdown)
+                    .await;
+            }
+        };
+        peer.id = Arc::new(found);
+        let ended = self.run_session(&peer, connection, shutdown).await;
+        // The goodbye must leave before the socket is gone.
+        if timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err() {
+            debug!(session = %peer.session, "closed before the peer took note");
+        }
+        match ended {
+            Ok(Ended {
+                up_since: Some(since),
+                ..
+            }) => Some(since),
+            Ok(Ended {
+                up_since: None,
+                reason,
+            }) => {
+                self.say_unreachable(&peer, reason.to_string(), shutdown)
+                    .await
+            }
+            Err(error) => {
+                self.say_unreachable(&peer, error.to_string(), shutdown)
+                    .await
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Endpoint, Connection, SpiffeId), DialError> {
+        let expectation = Expectation {
+            cluster: self.expected.cluster.clone(),
+        };
+        let config = transport::client(&self.settings.credentials, expectation)?;
+        let unspecified = match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let endpoint = Endpoint::client(SocketAddr::new(unspecified, 0))?;
+        let connection = endpoint.connect_with(config, address, SERVER_NAME)?.await?;
+        match identity::of(&connection) {
+            Some(found) if found == self.expected => Ok((endpoint, connection, found)),
+            found => {
+                let code = VarInt::from_u32(GoodbyeReason::NotAuthorised.code());
+                connection.close(code, GoodbyeReason::NotAuthorised.label().as_bytes());
+                let found = found.map_or_else(|| "nobody".to_owned(), |id| id.to_string());
+                Err(DialError::WrongIdentity { found })
+            }
+        }
+    }
+
+    async fn run_session(
+        &self,
+        peer: &Peer,
+        connection: Connection,
+        shutdown: &CancellationToken,
+    ) -> Result<Ended, DialError> {
+        let streams = timeout(OPENING_TIMEOUT, Streams::open(&connection)).await??;
+        let grant = Grant {
+            feed: self.feed.clone(),
+            resume: self.resume.clone(),
+            events: self.events.clone(),
+        };
+        let drive = Drive::new(&self.settings, peer.clone(), connection, streams, grant);
+        Ok(drive.run(shutdown).await)
+    }
+
+    async fn say_unreachable(
+        &self,
+        peer: &Peer,
+        reason: String,
+        shutdown: &CancellationToken,
+    ) -> Option<Instant> {
+        let address = peer.address;
+        debug!(session = %peer.session, peer = %peer.id, %address, reason, "peer is unreachable");
+        let report = peer.report(PeerEvent::Unreachable { address, reason });
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // Without an owner there is nobody to tell, and the caller ends.
+            sent = self.events.send(report) => drop(sent),
+        }
+        None
     }
 }

@@ -7,8 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod dial;
+mod drive;
 pub mod event;
 pub mod feed;
+mod identity;
 pub mod listen;
 pub mod resume;
 pub mod settings;
+mod streams;
+pub mod transport;

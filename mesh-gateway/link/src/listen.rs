@@ -1,12 +1,35 @@
 //! Takes sessions from peers, each with the feed that its identity entitles it to.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::identity::SpiffeId;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use mesh_gateway_core::{limits::OPENING_TIMEOUT, reason::GoodbyeReason};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
 
-use crate::{event::Report, feed::Feed, resume::Resume, settings::Settings};
+use crate::{
+    drive::{Drive, Peer},
+    event::{Report, SessionId},
+    feed::Feed,
+    identity,
+    resume::Resume,
+    settings::Settings,
+    streams::Streams,
+    transport::{self, TransportError},
+};
+
+/// How many handshakes may be under way: at about a millisecond of CPU each, this is a quarter of a second's work.
+///
+/// Beyond half of it, whoever has not shown that its address is its own is asked to.
+const MAX_HANDSHAKES: usize = 256;
+
+/// How long goodbyes may take to leave when the listener ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a peer gets.
 #[derive(Debug, Clone)]
@@ -23,7 +46,7 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Denied {
-    /// Why, for the log.
+    /// Why, for the log; the peer learns only that it is so.
     pub reason: String,
 }
 
@@ -45,6 +68,9 @@ where
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The address is taken, or not ours.
     #[error("cannot bind {address}")]
     Socket {
@@ -59,30 +85,138 @@ pub enum BindError {
 /// Takes sessions at one address.
 #[derive(Debug)]
 pub struct Listener<A> {
+    endpoint: Endpoint,
+    acceptor: Arc<Acceptor<A>>,
+}
+
+#[derive(Debug)]
+struct Acceptor<A> {
     settings: Settings,
     authorise: A,
+    handshakes: Semaphore,
 }
 
 impl<A: Authorise> Listener<A> {
     /// Binds the address; must be called within a tokio runtime.
-    pub fn bind(_address: SocketAddr, settings: Settings, authorise: A) -> Result<Self, BindError> {
-        Ok(Self {
+    pub fn bind(address: SocketAddr, settings: Settings, authorise: A) -> Result<Self, BindError> {
+        let config = transport::server(&settings.credentials)?;
+        let endpoint = Endpoint::server(config, address)
+            .map_err(|source| BindError::Socket { address, source })?;
+        let acceptor = Acceptor {
             settings,
             authorise,
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
+        };
+        Ok(Self {
+            endpoint,
+            acceptor: Arc::new(acceptor),
         })
     }
 
     /// The address that it is bound to.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        Err(io::Error::from(io::ErrorKind::NotConnected))
+        self.endpoint.local_addr()
     }
 
     /// Takes sessions until the token is cancelled, then says goodbye to all.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self {
-            settings: _,
-            authorise: _,
-        } = self;
-        shutdown.cancelled().await;
+        let sessions = TaskTracker::new();
+        loop {
+            let incoming = tokio::select! {
+                () = shutdown.cancelled() => break,
+                incoming = self.endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else {
+                break;
+            };
+            if let Some(incoming) = self.acceptor.admit(incoming) {
+                let acceptor = Arc::clone(&self.acceptor);
+                let shutdown = shutdown.clone();
+                sessions.spawn(async move { acceptor.accept(incoming, &shutdown).await });
+            }
+        }
+        self.endpoint.set_server_config(None);
+        sessions.close();
+        let drained = async {
+            sessions.wait().await;
+            self.endpoint.wait_idle().await;
+        };
+        if timeout(CLOSE_TIMEOUT, drained).await.is_err() {
+            debug!("closed before all peers took note");
+        }
+    }
+}
+
+impl<A: Authorise> Acceptor<A> {
+    /// Sheds load: an address must be proved when handshakes pile up, and is turned away when there are too many.
+    fn admit(&self, incoming: Incoming) -> Option<Incoming> {
+        let free = self.handshakes.available_permits();
+        if free == 0 {
+            incoming.refuse();
+            return None;
+        }
+        if free < MAX_HANDSHAKES / 2 && !incoming.remote_address_validated() && incoming.may_retry()
+        {
+            if let Err(error) = incoming.retry() {
+                debug!(%error, "cannot ask for proof of the address");
+            }
+            return None;
+        }
+        Some(incoming)
+    }
+
+    async fn accept(&self, incoming: Incoming, shutdown: &CancellationToken) {
+        let address = incoming.remote_address();
+        let opened = tokio::select! {
+            () = shutdown.cancelled() => return,
+            opened = timeout(OPENING_TIMEOUT, self.open(incoming, address)) => opened,
+        };
+        match opened {
+            Ok(Some(drive)) => {
+                drive.run(shutdown).await;
+            }
+            Ok(None) => {}
+            Err(_elapsed) => debug!(%address, "peer began no session"),
+        }
+    }
+
+    async fn open(&self, incoming: Incoming, address: SocketAddr) -> Option<Drive> {
+        let permit = self.handshakes.acquire().await.ok()?;
+        let connection = match incoming.await {
+            Ok(connection) => connection,
+            Err(error) => {
+                info!(%address, %error, "handshake refused");
+                return None;
+            }
+        };
+        let (id, grant) = self.authorise(&connection, address)?;
+        let peer = Peer {
+            session: SessionId::next(),
+            id: Arc::new(id),
+            address,
+        };
+        let streams = match Streams::accept(&connection).await {
+            Ok(streams) => streams,
+            Err(error) => {
+                debug!(%address, %error, "peer went away");
+                return None;
+            }
+        };
+        drop(permit);
+        let drive = Drive::new(&self.settings, peer, connection, streams, grant);
+        Some(drive)
+    }
+
+    fn authorise(&self, connection: &Connection, address: SocketAddr) -> Option<(SpiffeId, Grant)> {
+        let id = identity::of(connection)?;
+        match self.authorise.authorise(&id, address) {
+            Ok(grant) => Some((id, grant)),
+            Err(Denied { reason }) => {
+                warn!(peer = %id, %address, reason, "session denied");
+                let goodbye = GoodbyeReason::NotAuthorised;
+                connection.close(VarInt::from_u32(goodbye.code()), goodbye.label().as_bytes());
+                None
+            }
+        }
     }
 }
