@@ -1,0 +1,139 @@
+//! Runs every test there is and adds the counts up.
+//!
+//! What needs root is `#[ignore]`d, so each group of packages runs twice: as any user would, and, as root, the ignored ones.
+//! A root run in which none of those ran is a failure, or a change could quietly leave them all out.
+
+mod count;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
+
+use anyhow::{Context, bail};
+
+use crate::task::{
+    command::{cargo, describe, run as run_command, say},
+    preflight, setup,
+};
+use count::Counts;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Runs only the tests whose name contains this.
+    filter: Option<String>,
+    /// Without root, leaves out what needs it, says how many that were, and does not fail for it.
+    #[arg(long)]
+    unprivileged: bool,
+}
+
+/// Packages that are tested together, and how.
+struct Group {
+    packages: &'static [&'static str],
+    threads: Option<&'static str>,
+}
+
+/// The end-to-end tests measure times, so they run one by one, and after all else.
+const GROUPS: [Group; 2] = [
+    Group {
+        packages: &["--workspace", "--exclude", "multicluster"],
+        threads: None,
+    },
+    Group {
+        packages: &["--package", "multicluster"],
+        threads: Some("--test-threads=1"),
+    },
+];
+
+/// The task.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let is_root = preflight::is_root();
+    if is_root {
+        preflight::run()?;
+    } else if !args.unprivileged {
+        say("`cargo xtask test --unprivileged` runs what needs no root");
+        return Err(preflight::Unfit::NotRoot.into());
+    }
+    setup::run_quietly_if_done()?;
+    run_command(cargo().args([
+        "build",
+        "--workspace",
+        "--bins",
+        "--exclude",
+        "node-dp-ebpf",
+    ]))?;
+    let mut total = Counts::default();
+    let mut broken = Vec::new();
+    for group in &GROUPS {
+        let unprivileged = run_group(group, args, None, &mut broken)?;
+        let ignored = unprivileged.skipped;
+        total += unprivileged;
+        if is_root && ignored > 0 {
+            let privileged = run_group(group, args, Some("--ignored"), &mut broken)?;
+            total.skipped -= privileged.passed + privileged.failed;
+            total += privileged;
+        }
+    }
+    print_total(total)?;
+    conclude(args, is_root, total, &broken)
+}
+
+fn conclude(args: &Args, is_root: bool, total: Counts, broken: &[String]) -> anyhow::Result<()> {
+    if !broken.is_empty() {
+        bail!("these did not pass: {}", broken.join("; "));
+    }
+    if total.failed > 0 {
+        bail!("{} tests failed", total.failed);
+    }
+    if is_root && total.skipped > 0 {
+        bail!("{} tests were left out, though this is root", total.skipped);
+    }
+    if total.passed == 0 {
+        match &args.filter {
+            Some(filter) => bail!("no test's name contains '{filter}'"),
+            None => bail!("no test ran"),
+        }
+    }
+    Ok(())
+}
+
+fn run_group(
+    group: &Group,
+    args: &Args,
+    choice: Option<&str>,
+    broken: &mut Vec<String>,
+) -> anyhow::Result<Counts> {
+    let mut command = cargo();
+    command
+        .args(["test", "--no-fail-fast"])
+        .args(group.packages);
+    command.args(&args.filter).arg("--");
+    command.args(choice).args(group.threads);
+    let line = describe(&command);
+    say(&format!("$ {line}"));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting `{line}`"))?;
+    let stdout = child.stdout.take().context("reading the tests' output")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("reading the tests' output")?;
+        let line = String::from_utf8_lossy(&line);
+        counts += Counts::of_line(&line);
+        writeln!(std::io::stdout().lock(), "{line}")?;
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("waiting for `{line}`"))?;
+    if !status.success() {
+        broken.push(format!("`{line}` ended with {status}"));
+    }
+    Ok(counts)
+}
+
+fn print_total(total: Counts) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{total}")?;
+    Ok(())
+}
