@@ -1,1 +1,342 @@
-//! The WireGuard tunnels to the nodes of other clusters, in the kernel or embedded.
+//! The WireGuard tunnels to the nodes of other clusters: the kernel's where it has them, else embedded ones over TUN.
+//!
+//! Both speak the same protocol with the same keys and peers, so a node with one reaches a node with the other. What a
+//! newcomer would get wrong: the embedded device dies with the agent and the kernel's doesn't, and in both cases the
+//! [`routes`] stay, so that a packet for a remote pod is refused rather than sent in clear when the device is away.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    time::SystemTime,
+};
+
+use cluster_registry::node::PublicKey;
+use ipnet::IpNet;
+use node_dp_core::{probe_address::probe_address, tunnel::WantedPeer};
+
+mod kernel;
+mod key;
+mod link;
+mod peers;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod tun;
+mod udp;
+mod userspace;
+
+pub use kernel::KernelError;
+pub use key::{KeyError, PrivateKey};
+pub use link::LinkError;
+pub use routes::{RouteChanges, RouteError};
+pub use tun::OpenTunError;
+pub use userspace::UserspaceError;
+
+/// The MTU inside the tunnel where the underlay's is 1500: less 40 bytes of IPv6, 8 of UDP and 32 of WireGuard.
+pub const DEFAULT_MTU: u16 = 1420;
+
+/// The longest name of a device (`IFNAMSIZ` less the terminating zero).
+const MAX_DEVICE_BYTES: usize = 15;
+
+/// Seconds between keepalives to a silent peer.
+///
+/// Sent from the moment a peer is added, they make a restarted agent shake hands at once with peers that still encrypt
+/// to its former session, and keep the state of firewalls in between: 25 s is what the WireGuard manual advises.
+const KEEPALIVE_SECONDS: u16 = 25;
+
+/// Which implementation the operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The kernel's if it has one, else the embedded one.
+    Auto,
+    /// The kernel's or none.
+    Kernel,
+    /// The embedded one.
+    Userspace,
+}
+
+/// The text is not a [`Mode`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is none of 'auto', 'kernel' and 'userspace'")]
+pub struct ParseModeError(String);
+
+impl FromStr for Mode {
+    type Err = ParseModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "kernel" => Ok(Self::Kernel),
+            "userspace" => Ok(Self::Userspace),
+            _ => Err(ParseModeError(text.to_owned())),
+        }
+    }
+}
+
+/// Which implementation carries the tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Implementation {
+    /// The kernel's WireGuard, configured over generic netlink.
+    Kernel,
+    /// WireGuard in the agent, over a TUN device.
+    Userspace,
+}
+
+impl Implementation {
+    /// Its name in the status and in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Userspace => "userspace",
+        }
+    }
+}
+
+impl fmt::Display for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What a tunnel device is opened with.
+#[derive(Debug)]
+pub struct TunnelConfig {
+    /// Which implementation.
+    pub mode: Mode,
+    /// The device's name.
+    pub device: String,
+    /// The UDP port that it listens on, on all addresses of both families.
+    pub port: u16,
+    /// The MTU inside the tunnel.
+    pub mtu: u16,
+    /// The node's key.
+    pub private_key: PrivateKey,
+}
+
+/// Why no tunnel device could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The device's name is not one that the kernel takes.
+    #[error("'{0}' is not a device name: 1 to 15 bytes without '/', ':' and white space")]
+    BadDevice(String),
+    /// No netlink socket.
+    #[error("cannot open a netlink socket")]
+    Netlink(#[source] std::io::Error),
+    /// The kernel's WireGuard was asked for and isn't there.
+    #[error("the kernel has no WireGuard: load the module 'wireguard', or choose the mode 'auto'")]
+    NoKernelWireguard,
+    /// The kernel's WireGuard refused.
+    #[error("cannot set up the kernel's WireGuard")]
+    Kernel(#[from] KernelError),
+    /// The embedded WireGuard failed.
+    #[error("cannot set up the embedded WireGuard")]
+    Userspace(#[from] UserspaceError),
+    /// The device refused its MTU, its address or to go up.
+    #[error("cannot set up the tunnel device")]
+    Link(#[from] LinkError),
+}
+
+/// Why peers were not all configured or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// The kernel's WireGuard refused.
+    #[error("the kernel's WireGuard refused")]
+    Kernel(#[from] KernelError),
+    /// The embedded WireGuard failed.
+    #[error("the embedded WireGuard refused")]
+    Userspace(#[from] UserspaceError),
+}
+
+/// Why what a former run left could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum UninstallError {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket")]
+    Netlink(#[source] std::io::Error),
+    /// A route stays.
+    #[error("cannot remove the routes")]
+    Routes(#[from] RouteError),
+    /// The device stays.
+    #[error("cannot remove the tunnel device")]
+    Link(#[from] LinkError),
+}
+
+/// What a tunnel has seen of one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeerStats {
+    /// When the last handshake was completed; `None` before the first.
+    pub last_handshake: Option<SystemTime>,
+    /// Bytes received from it.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+    /// Where its packets come from and ours go to; it follows the peer's authenticated packets.
+    pub endpoint: Option<SocketAddr>,
+}
+
+/// The open tunnel device of this node.
+pub struct Tunnel {
+    device: String,
+    port: u16,
+    public_key: PublicKey,
+    reason: String,
+    netlink: rtnetlink::Handle,
+    index: u32,
+    inner: Inner,
+}
+
+enum Inner {
+    Kernel(kernel::Kernel),
+    Userspace(userspace::Userspace),
+}
+
+impl Tunnel {
+    /// Opens the device, with the probe address on it and up; a kernel device of a former run is adopted with its peers.
+    ///
+    /// The sockets and the device belong to the network namespace of the calling thread.
+    pub async fn open(config: TunnelConfig) -> Result<Self, OpenError> {
+        check_device(&config.device)?;
+        let netlink = link::connect().map_err(OpenError::Netlink)?;
+        let public_key = config.private_key.public_key();
+        let (use_kernel, reason) = choose(config.mode).await?;
+        let inner = if use_kernel {
+            Inner::Kernel(kernel::Kernel::open(&netlink, &config).await?)
+        } else {
+            link::delete_if_wireguard(&netlink, &config.device).await?;
+            Inner::Userspace(userspace::Userspace::open(&config).await?)
+        };
+        let address = probe_address(&public_key);
+        let index = link::set_up(&netlink, &config.device, config.mtu, address).await?;
+        Ok(Self {
+            device: config.device,
+            port: config.port,
+            public_key,
+            reason,
+            netlink,
+            index,
+            inner,
+        })
+    }
+
+    /// Which implementation was chosen.
+    pub fn implementation(&self) -> Implementation {
+        match &self.inner {
+            Inner::Kernel(_) => Implementation::Kernel,
+            Inner::Userspace(_) => Implementation::Userspace,
+        }
+    }
+
+    /// Why it was chosen, for the status.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The device's name.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The UDP port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The key that peers encrypt to.
+    pub fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
+
+    /// The address on the device at which probes are answered.
+    pub fn probe_address(&self) -> Ipv6Addr {
+        probe_address(&self.public_key)
+    }
+
+    /// Makes the device's peers exactly these; the sessions of peers that stay go on.
+    pub async fn configure(
+        &mut self,
+        wanted: &BTreeMap<PublicKey, WantedPeer>,
+    ) -> Result<(), ConfigureError> {
+        match &mut self.inner {
+            Inner::Kernel(kernel) => kernel.configure(wanted).await?,
+            Inner::Userspace(userspace) => userspace.configure(wanted).await?,
+        }
+        Ok(())
+    }
+
+    /// Makes the routes of ours exactly these, each through the device with an `unreachable` one behind it.
+    ///
+    /// All are tried; the error is the first.
+    pub async fn set_routes(&self, wanted: &BTreeSet<IpNet>) -> Result<RouteChanges, RouteError> {
+        routes::sync(&self.netlink, Some(self.index), wanted).await
+    }
+
+    /// What it has seen of each peer.
+    pub async fn stats(&self) -> Result<BTreeMap<PublicKey, PeerStats>, ConfigureError> {
+        Ok(match &self.inner {
+            Inner::Kernel(kernel) => kernel.stats().await?,
+            Inner::Userspace(userspace) => userspace.stats().await,
+        })
+    }
+
+    /// Ends once the device is gone under it, say deleted by hand; then it must be opened anew. It is cancel safe.
+    pub async fn lost(&self) {
+        match &self.inner {
+            Inner::Kernel(_) => std::future::pending().await,
+            Inner::Userspace(userspace) => userspace.lost().await,
+        }
+    }
+
+    /// Closes the embedded device, which removes it; the kernel's stays and carries on.
+    pub async fn close(self) {
+        match self.inner {
+            Inner::Kernel(_) => {}
+            Inner::Userspace(userspace) => userspace.close().await,
+        }
+    }
+}
+
+/// Removes what former runs left: the routes of ours, and the device if it is a WireGuard or TUN one.
+pub async fn uninstall(device: &str) -> Result<(), UninstallError> {
+    let netlink = link::connect().map_err(UninstallError::Netlink)?;
+    routes::sync(&netlink, None, &BTreeSet::new()).await?;
+    link::delete_if_tunnel(&netlink, device).await?;
+    Ok(())
+}
+
+/// Loads the node's private key from the state directory, or makes one and keeps it there.
+pub fn load_or_create_key(state_dir: &Path) -> Result<PrivateKey, KeyError> {
+    key::load_or_create(state_dir)
+}
+
+fn check_device(name: &str) -> Result<(), OpenError> {
+    let is_good = !name.is_empty()
+        && name.len() <= MAX_DEVICE_BYTES
+        && name != "."
+        && name != ".."
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if is_good {
+        Ok(())
+    } else {
+        Err(OpenError::BadDevice(name.to_owned()))
+    }
+}
+
+/// Whether to use the kernel's, and why.
+async fn choose(mode: Mode) -> Result<(bool, String), OpenError> {
+    let asked = "asked for".to_owned();
+    match mode {
+        Mode::Auto => Ok(match kernel::is_there().await {
+            Ok(true) => (true, "the kernel has WireGuard".to_owned()),
+            Ok(false) => (false, "the kernel has no WireGuard".to_owned()),
+            Err(error) => (false, format!("the kernel can't be asked: {error}")),
+        }),
+        Mode::Kernel if kernel::is_there().await? => Ok((true, asked)),
+        Mode::Kernel => Err(OpenError::NoKernelWireguard),
+        Mode::Userspace => Ok((false, asked)),
+    }
+}
