@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::{
     cgroup, cut,
     cut::{Cut, Direction},
-    daemon::{self, Target},
+    daemon,
     http::Answer,
     lab::Lab,
     slices,
+    target::Target,
 };
 
 impl Lab {

@@ -29,11 +29,11 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
         .with_context(|| format!("connecting to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n"
-    )
-    .with_context(|| format!("asking {address} for {path}"))?;
+    // In one piece: a server may answer, and close, as soon as it has seen a part.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .with_context(|| format!("asking {address} for {path}"))?;
     let mut text = String::new();
     stream
         .take(MAX_ANSWER_BYTES)

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Output, Stdio},
     thread,
     time::Duration,
@@ -18,19 +18,17 @@ use nix::{
 
 use crate::{
     cgroup,
+    claim::{claim, kept_marker},
     controller::{self, Controller},
-    daemon::{self, Target},
-    network,
+    daemon, network,
     plan::{self, Plan},
     process::{self, EXEC_GROUP, Launch, MAIN_GROUP},
     slices,
     sweep::{self, Watcher},
+    target::Target,
     topology::{Topology, check_lab_name},
     wait::{wait_for, wait_until},
 };
-
-/// A dead owner's watcher needs well under a second.
-const SWEPT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much of a log goes into an error.
 const LOG_LINES: usize = 25;
@@ -352,46 +350,6 @@ impl Owner {
         drop(self.controller.take());
         self.watcher.take().map_or(Ok(()), Watcher::sweep)
     }
-}
-
-/// Takes a lab's name, after removing what a dead owner left of it.
-fn claim(name: &str) -> Result<File> {
-    let folder = plan::run_dir(name);
-    if folder.exists() {
-        ensure!(
-            !kept_marker(name).exists() && !has_owner(&folder),
-            "there is a lab {name} already: `isthmus lab down {name}` removes it, --lab gives another name"
-        );
-        // Its watcher may be at work; else nobody is.
-        let swept = wait_until(SWEPT_WITHIN, "the watcher removes it", || {
-            Ok(!folder.exists())
-        });
-        swept.or_else(|_late| sweep::sweep(name))?;
-    }
-    claim_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let lock = File::create(folder.join("owner")).context("marking the lab as owned")?;
-    lock.lock().context("marking the lab as owned")?;
-    Ok(lock)
-}
-
-/// Makes a lab's folder; of two that try, one fails.
-fn claim_dir(folder: &Path) -> io::Result<()> {
-    loop {
-        cgroup::create_dir_all(Path::new(plan::RUN_DIR))?;
-        match fs::create_dir(folder) {
-            // The last lab's end took the empty folder away in between.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => return result,
-        }
-    }
-}
-
-fn has_owner(folder: &Path) -> bool {
-    File::open(folder.join("owner")).is_ok_and(|file| file.try_lock().is_err())
-}
-
-fn kept_marker(lab: &str) -> PathBuf {
-    plan::run_dir(lab).join("kept")
 }
 
 fn spawn(launch: Launch) -> Result<process::Process> {

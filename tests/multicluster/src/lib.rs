@@ -5,7 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod cgroup;
+mod claim;
+pub mod client;
 mod controller;
 mod cut;
 mod daemon;
@@ -19,14 +22,17 @@ pub mod plan;
 mod process;
 mod slices;
 mod sweep;
+mod target;
 pub mod topology;
 mod wait;
 
+pub use client::{Client, Family};
 pub use cut::{Cut, Direction};
-pub use daemon::{AGENT_PROGRAM, GATEWAY_PROGRAM, Target};
+pub use daemon::{AGENT_PROGRAM, GATEWAY_PROGRAM};
 pub use lab::{Lab, Options};
 pub use plan::Plan;
 pub use process::Process;
 pub use sweep::{labs, sweep};
+pub use target::Target;
 pub use topology::Topology;
 pub use wait::{wait_for, wait_until};

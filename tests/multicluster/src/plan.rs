@@ -12,19 +12,16 @@ use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{Cluster, Pod, Topology};
+use crate::{
+    address,
+    topology::{Cluster, Pod, Topology},
+};
 
 /// The folder below which each lab has its own.
 pub const RUN_DIR: &str = "/run/isthmus-lab";
 
 /// The QUIC port of gateways.
 pub const GATEWAY_PORT: u16 = 4700;
-
-/// Hosts are numbered from 11, so that none is taken for a router or a network's address.
-const FIRST_HOST: u16 = 10;
-
-/// The same for IPv6, where the digits look alike.
-const FIRST_HOST_V6: u16 = 0x10;
 
 /// A lab with all its names and addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,19 +194,20 @@ impl Plan {
     }
 
     fn place_cluster(&mut self, number: usize, cluster: &Cluster) -> Result<()> {
-        let byte = u8::try_from(number).context("numbering the cluster")?;
         for (index, name) in cluster.nodes.iter().enumerate() {
             let node = index + 1;
-            let host = u16::try_from(node).context("numbering the node")?;
-            let pod_cidrs = cluster.pod_cidrs.iter().map(|c| node_cidr(c, node));
+            let pod_cidrs = cluster
+                .pod_cidrs
+                .iter()
+                .map(|c| address::node_cidr(c, node));
             self.nodes.push(NodePlan {
                 cluster: cluster.name.clone(),
                 cluster_number: number,
                 name: name.clone(),
                 netns: format!("{}{}-{name}", netns_prefix(self.lab()), cluster.name),
                 device: format!("c{number}n{node}"),
-                ipv4: Ipv4Addr::new(172, 18, byte, u8::try_from(FIRST_HOST + host)?),
-                ipv6: node_ipv6(u16::from(byte), FIRST_HOST_V6 + host),
+                ipv4: address::node_ipv4(number, node)?,
+                ipv6: address::node_ipv6(number, node)?,
                 pod_cidrs: pod_cidrs.collect::<Result<_>>()?,
                 cgroup: self.cgroup.join(&cluster.name).join(name),
             });
@@ -226,7 +224,10 @@ impl Plan {
         let node = self.node(&cluster.name, pod.node.as_ref().unwrap_or(first))?;
         let before = self.pods_of(&cluster.name).filter(|p| p.node == node.name);
         let number = u16::try_from(before.count() + 1).context("numbering the pod")?;
-        let addresses = node.pod_cidrs.iter().map(|c| pod_address(c, number));
+        let addresses = node
+            .pod_cidrs
+            .iter()
+            .map(|c| address::pod_address(c, number));
         Ok(PodPlan {
             cluster: cluster.name.clone(),
             node: node.name.clone(),
@@ -295,34 +296,6 @@ pub fn netns_prefix(lab: &str) -> String {
 /// The control group of one lab.
 pub fn lab_cgroup(cgroup_mount: &Path, lab: &str) -> PathBuf {
     cgroup_mount.join("isthmus-lab").join(lab)
-}
-
-fn node_ipv6(cluster: u16, host: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 0x18, cluster, 0, 0, 0, 0, host)
-}
-
-/// The range of a cluster's `number`th node: a /24 or a /64, as most networks of pods have.
-fn node_cidr(cluster: &IpNet, number: usize) -> Result<IpNet> {
-    let range = match cluster {
-        IpNet::V4(net) => net.subnets(24)?.nth(number).map(IpNet::V4),
-        IpNet::V6(net) => net.subnets(64)?.nth(number).map(IpNet::V6),
-    };
-    range.with_context(|| format!("the pod CIDR {cluster} has no room for node {number}"))
-}
-
-fn pod_address(node: &IpNet, number: u16) -> Result<IpAddr> {
-    Ok(match node {
-        IpNet::V4(net) => {
-            let host = u8::try_from(FIRST_HOST + number).context("numbering the pod")?;
-            let [a, b, c, _] = net.network().octets();
-            Ipv4Addr::new(a, b, c, host).into()
-        }
-        IpNet::V6(net) => {
-            let mut segments = net.network().segments();
-            segments[7] = FIRST_HOST_V6 + number;
-            Ipv6Addr::from(segments).into()
-        }
-    })
 }
 
 #[cfg(test)]

@@ -222,28 +222,26 @@ impl Process {
         self.child.as_mut()?.stderr.take()
     }
 
-    /// Waits for its end.
-    pub fn wait(mut self) -> Result<Output> {
-        let child = self.child.take().context("the process was handed over")?;
-        child.wait_with_output().context("waiting for a process")
-    }
-
-    /// Kills it and hands back what it said until then.
-    pub fn stop(mut self) -> Result<Output> {
-        let mut child = self.child.take().context("the process was handed over")?;
-        child.kill().context("ending a process")?;
-        child.wait_with_output().context("waiting for a process")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// Kills it; what it has said can still be read.
+    pub fn kill(&mut self) {
         if let Some(child) = &mut self.child {
             // It may have ended by itself; then there is nothing to do.
             if child.kill().is_ok() {
                 drop(child.wait());
             }
         }
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Result<Output> {
+        let child = self.child.take().context("the process was handed over")?;
+        child.wait_with_output().context("waiting for a process")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -1,0 +1,75 @@
+//! Between clusters there is nothing on the wire but WireGuard and the gateways' QUIC.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::{
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
+use multicluster::{Client, Family, Lab, Options, Process, Topology};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Everything but WireGuard, QUIC, and what neighbours say to each other.
+const UNEXPECTED: &str = "not arp and not icmp6 and not udp port 51872 and not udp port 4700";
+
+#[test]
+#[ignore = "needs root"]
+fn a_capture_between_the_clusters_has_only_wireguard_and_quic() {
+    let topology = Topology::demo().unwrap().named("wire");
+    let lab = Lab::up(&topology, &Options::default()).unwrap();
+    let client = Client::new(&lab, "east/client");
+    let west: Vec<_> = lab
+        .plan()
+        .nodes_of("west")
+        .map(|n| n.device.clone())
+        .collect();
+    let mut captures = Vec::new();
+    for device in &west {
+        captures.push(capture(&lab, device, UNEXPECTED));
+        captures.push(capture(&lab, device, "udp port 51872"));
+    }
+
+    for (family, host) in [(Family::V4, "10.101.0.10"), (Family::V6, "fd00:101:1::10")] {
+        let both = ["east", "west"];
+        client
+            .wait_for_clusters(&both, SOON, |c| c.http(host, 80, family))
+            .unwrap();
+        client
+            .wait_for_clusters(&both, SOON, |c| c.udp(host, 7, family))
+            .unwrap();
+    }
+
+    for pair in captures.chunks_mut(2) {
+        let [unexpected, wireguard] = pair else {
+            unreachable!("captures are made in pairs");
+        };
+        // tcpdump prints each packet at once, so what it prints on being stopped is all there is.
+        assert_eq!(packets(unexpected), Vec::<String>::new());
+        assert!(!packets(wireguard).is_empty(), "no WireGuard was seen");
+    }
+}
+
+/// Starts a capture and waits until it is at work.
+fn capture(lab: &Lab, device: &str, filter: &str) -> Process {
+    let argv = [
+        "tcpdump",
+        "-n",
+        "-l",
+        "--immediate-mode",
+        "-i",
+        device,
+        filter,
+    ];
+    let mut process = lab.spawn_between_nodes(argv).unwrap();
+    let mut said = BufReader::new(process.take_stderr().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("listening on")));
+    process
+}
+
+fn packets(capture: &mut Process) -> Vec<String> {
+    let stdout = capture.take_stdout().unwrap();
+    capture.kill();
+    BufReader::new(stdout).lines().map(Result::unwrap).collect()
+}
