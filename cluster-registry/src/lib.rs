@@ -23,5 +23,7 @@ pub mod registry;
 pub mod resource;
 pub mod service;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod view;

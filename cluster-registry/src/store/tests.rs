@@ -1,1 +1,259 @@
-//! Tests of the store.
+//! Tests of the store: random histories against a naive model, and the corners of resuming.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{any_change, cluster, endpoint, ip, key, service, shop};
+
+#[test]
+fn a_change_to_the_same_value_is_no_change() {
+    let mut store = Store::new(EPOCH);
+
+    assert_eq!(put_web(&mut store), Some(Revision(1)));
+    assert_eq!(put_web(&mut store), None);
+    assert_eq!(store.delete(&web(), None), Some(Revision(2)));
+    assert_eq!(store.delete(&web(), None), None);
+}
+
+#[test]
+fn a_slow_reader_gets_only_the_newest_state_of_a_key() {
+    let mut store = Store::new(EPOCH);
+    put_web(&mut store);
+    let cursor = store.cursor();
+    for shared in [false, true, false] {
+        let value = Resource::Service(service(&[], true, shared));
+        store.put(web(), value, None);
+    }
+
+    let batch = store.changes_after(Some(cursor), 10).unwrap();
+
+    assert_eq!(batch.changes.len(), 1);
+    assert_eq!(batch.changes[0].revision, Revision(4));
+}
+
+#[test]
+fn a_reader_that_was_away_hears_of_a_deletion() {
+    let mut store = Store::new(EPOCH);
+    put_web(&mut store);
+    let cursor = store.cursor();
+    store.delete(&web(), None);
+
+    let batch = store.changes_after(Some(cursor), 10).unwrap();
+
+    assert_eq!(batch.changes[0].value, None);
+    assert!(batch.is_last);
+}
+
+#[test]
+fn cursors_that_may_have_missed_something_are_refused() {
+    let mut store = Store::new(EPOCH);
+    put_web(&mut store);
+    let before = store.cursor();
+    store.delete(&web(), None);
+    let after = store.cursor();
+    store.compact(after.revision);
+
+    let resume = |cursor| store.changes_after(Some(cursor), 10).map(|b| b.is_last);
+    let other_epoch = Cursor::at(Epoch(8), Revision(1));
+    let future = Cursor::at(EPOCH, Revision(3));
+
+    assert_eq!(resume(before), Err(ResumeError::Compacted));
+    assert_eq!(resume(other_epoch), Err(ResumeError::OtherEpoch));
+    assert_eq!(resume(future), Err(ResumeError::Future));
+    assert_eq!(resume(after), Ok(true));
+}
+
+#[test]
+fn a_snapshot_in_pages_works_below_the_compaction_floor() {
+    let mut store = store_of_three();
+    store.delete(&web_endpoint(3), None);
+    store.compact(store.cursor().revision);
+
+    let first = store.changes_after(None, 1).unwrap();
+    let second = store.changes_after(Some(first.cursor), 1).unwrap();
+
+    assert!(!first.is_last);
+    assert!(second.is_last);
+    assert_eq!(second.cursor, store.cursor());
+}
+
+#[test]
+fn a_snapshot_in_pages_starts_over_when_tombstones_are_forgotten_amid_it() {
+    let mut store = store_of_three();
+    let first = store.changes_after(None, 1).unwrap();
+    store.delete(&first.changes[0].key, None);
+    store.compact(store.cursor().revision);
+
+    let second = store.changes_after(Some(first.cursor), 1);
+
+    assert_eq!(second, Err(ResumeError::Compacted));
+}
+
+#[test]
+fn compaction_above_a_limit_keeps_the_younger_half() {
+    let mut store = Store::new(EPOCH);
+    for n in 1..=10 {
+        store.put(web_endpoint(n), Resource::Endpoint(endpoint(true)), None);
+        store.delete(&web_endpoint(n), None);
+    }
+
+    store.compact_above(10);
+    assert_eq!(store.tombstones(), 10);
+    store.compact_above(8);
+    assert_eq!(store.tombstones(), 4);
+}
+
+#[test]
+fn the_resources_of_one_cluster_and_one_service_are_found() {
+    let mut store = store_of_three();
+    put_web(&mut store);
+    let foreign = key("west", ResourceId::Endpoint(shop("web"), ip("10.9.0.9")));
+    store.put(foreign, Resource::Endpoint(endpoint(true)), None);
+    let other = key("east", ResourceId::Endpoint(shop("api"), ip("10.9.0.9")));
+    store.put(other, Resource::Endpoint(endpoint(true)), None);
+
+    assert_eq!(store.iter_of(&cluster("east")).count(), 5);
+    assert_eq!(
+        store.endpoints_of(&cluster("east"), &shop("web")).count(),
+        3
+    );
+}
+
+proptest! {
+    #[test]
+    fn readers_with_any_page_size_end_equal_to_the_store(
+        steps in prop::collection::vec(any_step(), 1..120),
+        limits in prop::collection::vec(1usize..7, 3),
+    ) {
+        let mut store = Store::new(EPOCH);
+        let mut model = BTreeMap::new();
+        let mut readers: Vec<Reader> = limits.into_iter().map(Reader::new).collect();
+        for step in steps {
+            match step {
+                Step::Change(key, value) => {
+                    let is_change = model.get(&key) != value.as_ref();
+                    let revision = match value.clone() {
+                        Some(value) => store.put(key.clone(), value, None),
+                        None => store.delete(&key, None),
+                    };
+                    prop_assert_eq!(revision.is_some(), is_change);
+                    match value {
+                        Some(value) => model.insert(key, value),
+                        None => model.remove(&key),
+                    };
+                }
+                Step::Read(reader) => readers[reader].read(&store),
+                Step::Compact(share) => {
+                    let newest = store.cursor().revision.0;
+                    store.compact(Revision(newest * u64::from(share) / 4));
+                }
+                Step::CompactAbove(limit) => {
+                    store.compact_above(limit);
+                    prop_assert!(store.tombstones() <= limit);
+                }
+            }
+            prop_assert!(store.iter().eq(model.iter()));
+            let dead = store.entries.values().filter(|e| e.value.is_none()).count();
+            prop_assert_eq!(store.tombstones(), dead);
+        }
+        for reader in &mut readers {
+            reader.read_to_the_end(&store);
+            prop_assert_eq!(&reader.known, &model);
+        }
+    }
+}
+
+const EPOCH: Epoch = Epoch(7);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Change(Key, Option<Resource>),
+    Read(usize),
+    Compact(u8),
+    CompactAbove(usize),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => any_change().prop_map(|(key, value)| Step::Change(key, value)),
+        6 => (0..3usize).prop_map(Step::Read),
+        1 => (0..=4u8).prop_map(Step::Compact),
+        1 => (0..4usize).prop_map(Step::CompactAbove),
+    ]
+}
+
+/// A subscriber: what it knows, and how far; it begins a snapshot anew when it cannot resume.
+struct Reader {
+    limit: usize,
+    cursor: Option<Cursor>,
+    known: BTreeMap<Key, Resource>,
+    /// During a snapshot, what was known before it and has not been said again.
+    unsaid: Vec<Key>,
+}
+
+impl Reader {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            cursor: None,
+            known: BTreeMap::new(),
+            unsaid: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, store: &Store) {
+        self.read_page(store);
+    }
+
+    fn read_to_the_end(&mut self, store: &Store) {
+        while !self.read_page(store) {}
+    }
+
+    fn read_page(&mut self, store: &Store) -> bool {
+        let batch = match store.changes_after(self.cursor, self.limit) {
+            Ok(batch) => batch,
+            Err(_) => {
+                self.cursor = None;
+                store.changes_after(None, self.limit).unwrap()
+            }
+        };
+        if self.cursor.is_none() {
+            self.unsaid = self.known.keys().cloned().collect();
+        }
+        for change in batch.changes {
+            self.unsaid.retain(|key| *key != change.key);
+            match change.value {
+                Some(value) => self.known.insert(change.key, value),
+                None => self.known.remove(&change.key),
+            };
+        }
+        if batch.is_last {
+            for key in self.unsaid.drain(..) {
+                self.known.remove(&key);
+            }
+        }
+        self.cursor = Some(batch.cursor);
+        batch.is_last
+    }
+}
+
+fn web() -> Key {
+    key("east", ResourceId::Service(shop("web")))
+}
+
+fn web_endpoint(n: u8) -> Key {
+    let address = IpAddr::V4(Ipv4Addr::new(10, 9, 0, n));
+    key("east", ResourceId::Endpoint(shop("web"), address))
+}
+
+fn put_web(store: &mut Store) -> Option<Revision> {
+    store.put(web(), Resource::Service(service(&[], true, true)), None)
+}
+
+fn store_of_three() -> Store {
+    let mut store = Store::new(EPOCH);
+    for n in 1..=3 {
+        store.put(web_endpoint(n), Resource::Endpoint(endpoint(true)), None);
+    }
+    store
+}
