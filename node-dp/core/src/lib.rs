@@ -19,5 +19,6 @@ pub mod plan;
 mod prefix;
 pub mod probe;
 pub mod probe_address;
+pub mod replica;
 pub mod tunnel;
 pub mod verdict;

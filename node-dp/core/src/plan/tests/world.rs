@@ -1,0 +1,164 @@
+//! Builds views for tests, and plans them.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use cluster_registry::{
+    cluster::{Cluster, Control},
+    endpoint::{Conditions, Endpoint, EndpointPort},
+    service::{ClusterAffinity, Sharing},
+};
+
+use super::*;
+
+/// What east's node sees.
+pub(super) struct World {
+    services: BTreeMap<ServiceName, MergedService>,
+    clusters: BTreeMap<ClusterName, Cluster>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            services: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn cluster(&mut self, cluster: &str) {
+        let control = Control::Connected;
+        self.clusters.insert(name(cluster), Cluster { control });
+    }
+
+    pub(super) fn no_cluster(&mut self, cluster: &str) {
+        self.clusters.remove(&name(cluster));
+    }
+
+    /// A service with TCP port 80 at an address, which it gets beside those it has.
+    pub(super) fn service(&mut self, label: &str, address: &str) {
+        let merged = self.services.entry(service(label)).or_default();
+        let local = merged.local.get_or_insert_with(|| Service {
+            ports: vec![port(Protocol::Tcp)],
+            sharing: Sharing {
+                global: true,
+                shared: true,
+                affinity: ClusterAffinity::None,
+            },
+            ..Service::default()
+        });
+        local.cluster_ips.push(ip(address));
+    }
+
+    pub(super) fn no_service(&mut self, label: &str) {
+        self.services.remove(&service(label));
+    }
+
+    pub(super) fn headless(&mut self, label: &str) {
+        self.service(label, "10.0.9.9");
+        self.local(label).headless = true;
+    }
+
+    pub(super) fn sctp(&mut self, label: &str, address: &str) {
+        self.service(label, address);
+        self.local(label).ports = vec![port(Protocol::Sctp)];
+    }
+
+    pub(super) fn affinity(&mut self, label: &str, affinity: ClusterAffinity) {
+        self.local(label).sharing.affinity = affinity;
+    }
+
+    pub(super) fn local(&mut self, label: &str) -> &mut Service {
+        let merged = self.services.get_mut(&service(label)).unwrap();
+        merged.local.as_mut().unwrap()
+    }
+
+    /// A ready endpoint that serves the TCP port at 8080.
+    pub(super) fn endpoint(&mut self, cluster: &str, label: &str, address: &str) {
+        self.endpoint_in(cluster, label, address, Conditions::READY);
+    }
+
+    pub(super) fn endpoint_in(
+        &mut self,
+        cluster: &str,
+        label: &str,
+        address: &str,
+        conditions: Conditions,
+    ) {
+        let endpoint = Endpoint {
+            ports: vec![EndpointPort {
+                name: None,
+                protocol: Protocol::Tcp,
+                port: 8080,
+            }],
+            conditions,
+            node: None,
+            zone: None,
+            hostname: None,
+        };
+        let merged = self.services.entry(service(label)).or_default();
+        let endpoints = merged.endpoints.entry(name(cluster)).or_default();
+        endpoints.insert(ip(address), Arc::new(endpoint));
+    }
+
+    pub(super) fn no_endpoint(&mut self, cluster: &str, label: &str, address: &str) {
+        let merged = self.services.get_mut(&service(label)).unwrap();
+        let endpoints = merged.endpoints.get_mut(&name(cluster)).unwrap();
+        endpoints.remove(&ip(address));
+    }
+
+    pub(super) fn view(&self) -> View {
+        let services = self.services.iter();
+        View {
+            cluster: name("east"),
+            clusters: self.clusters.clone(),
+            nodes: BTreeMap::new(),
+            services: services
+                .map(|(name, service)| (name.clone(), Arc::new(service.clone())))
+                .collect(),
+        }
+    }
+
+    /// A planner that has planned all of it from nothing, and the changes.
+    pub(super) fn planner(&self) -> (Planner, Vec<MapOp>) {
+        let mut planner = Planner::adopt(name("east"), Image::default());
+        let ops = self.sync(&mut planner);
+        (planner, ops)
+    }
+
+    /// Plans all of it, and sweeps.
+    pub(super) fn sync(&self, planner: &mut Planner) -> Vec<MapOp> {
+        let view = self.view();
+        let mut ops: Vec<MapOp> = view
+            .clusters
+            .keys()
+            .filter_map(|cluster| planner.rule(cluster, Ruling::Up))
+            .collect();
+        ops.extend(planner.update(&view, view.services.keys()));
+        ops.extend(planner.sweep(&view));
+        ops
+    }
+
+    pub(super) fn update(&self, planner: &mut Planner, labels: &[&str]) -> Vec<MapOp> {
+        let names: Vec<ServiceName> = labels.iter().map(|label| service(label)).collect();
+        planner.update(&self.view(), &names)
+    }
+}
+
+pub(super) fn name(text: &str) -> ClusterName {
+    ClusterName::parse(text).unwrap()
+}
+
+pub(super) fn service(label: &str) -> ServiceName {
+    ServiceName::parse("shop", label).unwrap()
+}
+
+pub(super) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn port(protocol: Protocol) -> ServicePort {
+    ServicePort {
+        name: None,
+        protocol,
+        port: 80,
+    }
+}
