@@ -141,7 +141,7 @@ pub(crate) enum Lab {
     Exec {
         #[command(flatten)]
         lab: InLab,
-        /// The pod: <cluster>/<pod>.
+        /// The pod: CLUSTER/POD.
         pod: String,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -151,7 +151,7 @@ pub(crate) enum Lab {
     Cut {
         #[command(flatten)]
         lab: InLab,
-        /// A cluster, or <cluster>/<node>.
+        /// A cluster, or CLUSTER/NODE.
         from: String,
         /// Another cluster or node.
         to: String,
@@ -163,7 +163,7 @@ pub(crate) enum Lab {
     Heal {
         #[command(flatten)]
         lab: InLab,
-        /// A cluster, or <cluster>/<node>.
+        /// A cluster, or CLUSTER/NODE.
         #[arg(requires = "to")]
         from: Option<String>,
         /// Another cluster or node.
@@ -172,7 +172,7 @@ pub(crate) enum Lab {
         #[arg(long, requires = "to")]
         one_way: bool,
     },
-    /// Kills a program: <cluster>/gateway, <cluster>/<node>/agent or <cluster>/<pod>.
+    /// Kills a program: CLUSTER/gateway, CLUSTER/NODE/agent or CLUSTER/POD.
     Kill {
         #[command(flatten)]
         lab: InLab,
