@@ -2,7 +2,7 @@
 //!
 //! Both speak the same protocol with the same keys and peers, so a node with one reaches a node with the other. What a
 //! newcomer would get wrong: the embedded device dies with the agent and the kernel's doesn't, and in both cases the
-//! [`routes`] stay, so that a packet for a remote pod is refused rather than sent in clear when the device is away.
+//! routes stay, so that a packet for a remote pod is refused rather than sent in clear when the device is away.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,7 +5,10 @@ use std::{fs, io, net::Ipv6Addr};
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkUnspec,
-    packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    packet_route::{
+        address::{AddressAttribute, AddressFlags},
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    },
 };
 
 /// Why the device is not as it must be.
@@ -58,13 +61,12 @@ pub(super) async fn set_up(
         .execute()
         .await
         .map_err(refused("bring up"))?;
-    netlink
-        .address()
-        .add(index, address.into(), 128)
-        .replace()
-        .execute()
-        .await
-        .map_err(refused("give an address to"))?;
+    let mut request = netlink.address().add(index, address.into(), 128).replace();
+    // Nobody else has this address; while the kernel made sure of that, nothing could be bound to it.
+    let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+    request.message_mut().attributes.push(flags);
+    let added = request.execute().await;
+    added.map_err(refused("give an address to"))?;
     Ok(index)
 }
 

@@ -67,6 +67,19 @@ fn ping_udp_and_tcp_pass_in_both_families_and_only_wireguard_is_on_the_wire() {
 
 #[test]
 #[ignore = "needs root"]
+fn the_capture_sees_what_goes_in_clear() {
+    let pair = Pair::up("clear");
+    let capture = Capture::start(&pair.b);
+
+    // Without routes of ours, the default route leads onto the wire.
+    pair.a.send_udp(pair.b.pods[0]).unwrap();
+    pair.a.send_udp(pair.b.underlay).unwrap();
+
+    assert!(capture.finish().others > 0);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_removed_peer_gets_nothing_and_nothing_goes_in_clear() {
     let pair = Pair::up("gone");
     pair.connect();
@@ -131,7 +144,7 @@ fn a_healed_network_carries_traffic_at_once() {
         let waited = eventually(Duration::from_secs(3), || {
             pair.a.ask_udp(&pair.b, pair.b.pods[0])
         });
-        assert!(waited < Duration::from_millis(500), "{how}: {waited:?}");
+        assert!(waited < Duration::from_secs(1), "{how}: {waited:?}");
     }
 }
 
@@ -247,12 +260,12 @@ fn probes_through_the_tunnel_see_a_cut_and_its_heal() {
     pair.a.cut(&pair.b, "blackhole");
     let cut = Instant::now();
     a.wait_for(Path::Lost);
-    assert!(cut.elapsed() < Duration::from_millis(400), "{cut:?}");
+    assert!(cut.elapsed() < Duration::from_secs(1));
 
     pair.a.heal(&pair.b, "blackhole");
     let healed = Instant::now();
     a.wait_for(Path::Good);
-    assert!(healed.elapsed() < Duration::from_millis(600), "{healed:?}");
+    assert!(healed.elapsed() < Duration::from_secs(1));
     drop((a, b));
 }
 
