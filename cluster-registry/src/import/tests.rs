@@ -207,13 +207,13 @@ fn announce_service(namespace: &str, name: &str) -> Result<(), Refusal> {
 }
 
 fn run_service(grants: &Grants, namespace: &str, name: &str) -> Result<(), Refusal> {
-    let name = ServiceName::parse(namespace, name).unwrap();
     let value = Resource::Service(service(&["10.96.0.1"], true, true));
-    run(
-        grants,
-        &key("west", ResourceId::Service(name)),
-        Some(&value),
-    )
+    run(grants, &west_service(namespace, name), Some(&value))
+}
+
+fn west_service(namespace: &str, name: &str) -> Key {
+    let name = ServiceName::parse(namespace, name).unwrap();
+    key("west", ResourceId::Service(name))
 }
 
 fn announce_node(addresses: &[&str], pod_cidrs: &[&str]) -> Result<(), Refusal> {

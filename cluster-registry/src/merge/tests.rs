@@ -189,73 +189,69 @@ fn offer(merge: &mut Merge, cluster: &str, global: bool, shared: bool) {
 /// The view that the newest state of all keys adds up to, by asking each question of all of them.
 fn naive(newest: &BTreeMap<Key, Option<Resource>>) -> View {
     let own = cluster("east");
-    let present: Vec<(&Key, &Resource)> = newest
-        .iter()
-        .filter_map(|(key, value)| Some((key, value.as_ref()?)))
-        .collect();
     let mut view = View {
         cluster: own.clone(),
         clusters: BTreeMap::new(),
         nodes: BTreeMap::new(),
         services: BTreeMap::new(),
     };
-    let definition = |cluster: &ClusterName, name: &ServiceName| {
-        present
-            .iter()
-            .find_map(|(key, value)| match (&key.id, value) {
-                (ResourceId::Service(found), Resource::Service(service))
-                    if found == name && key.cluster == *cluster =>
-                {
-                    Some(service.clone())
-                }
-                _ => None,
-            })
-    };
     let mut services: BTreeMap<ServiceName, MergedService> = BTreeMap::new();
     let mut nodes: BTreeMap<(ClusterName, NodeName), MergedNode> = BTreeMap::new();
-    for (key, value) in &present {
-        let node_key = |name: &NodeName| (key.cluster.clone(), name.clone());
+    let present = newest
+        .iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    for (key, value) in present {
+        let cluster = key.cluster.clone();
         match (&key.id, value) {
-            (ResourceId::Cluster, Resource::Cluster(cluster)) if key.cluster != own => {
-                view.clusters.insert(key.cluster.clone(), *cluster);
+            (ResourceId::Cluster, Resource::Cluster(control)) if cluster != own => {
+                view.clusters.insert(cluster, *control);
             }
             (ResourceId::Node(name), Resource::Node(node)) => {
-                nodes.entry(node_key(name)).or_default().node = Some(node.clone());
+                let merged = nodes.entry((cluster, name.clone())).or_default();
+                merged.node = Some(node.clone());
             }
             (ResourceId::Tunnel(name), Resource::Tunnel(tunnel)) => {
-                nodes.entry(node_key(name)).or_default().tunnel = Some(tunnel.clone());
+                let merged = nodes.entry((cluster, name.clone())).or_default();
+                merged.tunnel = Some(tunnel.clone());
             }
             (ResourceId::Service(name), Resource::Service(service)) => {
-                let is_shared = service.sharing.global && service.sharing.shared;
-                if key.cluster == own {
+                if cluster == own {
                     services.entry(name.clone()).or_default().local = Some(service.clone());
-                } else if is_shared {
-                    let remote = &mut services.entry(name.clone()).or_default().remote;
-                    remote.insert(key.cluster.clone(), service.clone());
+                } else if service.sharing.global && service.sharing.shared {
+                    let merged = services.entry(name.clone()).or_default();
+                    merged.remote.insert(cluster, service.clone());
                 }
             }
-            (ResourceId::Endpoint(name, address), Resource::Endpoint(endpoint)) => {
-                let local = definition(&own, name);
-                let is_used = if key.cluster == own {
-                    local.is_some()
-                } else {
-                    local.is_some_and(|s| s.sharing.global)
-                        && definition(&key.cluster, name)
-                            .is_some_and(|s| s.sharing.global && s.sharing.shared)
-                };
-                if is_used {
-                    let merged = services.entry(name.clone()).or_default();
-                    let endpoints = merged.endpoints.entry(key.cluster.clone()).or_default();
-                    endpoints.insert(*address, Arc::new(endpoint.clone()));
-                }
+            (ResourceId::Endpoint(name, address), Resource::Endpoint(endpoint))
+                if is_used(newest, &cluster, name) =>
+            {
+                let merged = services.entry(name.clone()).or_default();
+                let endpoints = merged.endpoints.entry(cluster).or_default();
+                endpoints.insert(*address, Arc::new(endpoint.clone()));
             }
             _ => {}
         }
     }
-    view.services = services
-        .into_iter()
-        .map(|(k, v)| (k, Arc::new(v)))
-        .collect();
+    let shared = |(name, service)| (name, Arc::new(service));
+    view.services = services.into_iter().map(shared).collect();
     view.nodes = nodes.into_iter().map(|(k, v)| (k, Arc::new(v))).collect();
     view
+}
+
+/// Whether clients in east use the endpoints that a cluster has for a service.
+fn is_used(
+    newest: &BTreeMap<Key, Option<Resource>>,
+    cluster: &ClusterName,
+    name: &ServiceName,
+) -> bool {
+    let sharing = |cluster: &str| match newest.get(&key(cluster, ResourceId::Service(name.clone())))
+    {
+        Some(Some(Resource::Service(service))) => Some(service.sharing),
+        _ => None,
+    };
+    match (sharing("east"), sharing(cluster.as_str())) {
+        (Some(_), _) if cluster.as_str() == "east" => true,
+        (Some(own), Some(other)) => own.global && other.global && other.shared,
+        _ => false,
+    }
 }
