@@ -108,6 +108,22 @@ impl Credentials {
         })
     }
 
+    /// Credentials that need not fit together.
+    #[cfg(test)]
+    pub(crate) fn from_parts(
+        id: SpiffeId,
+        anchors: Vec<CertificateDer<'static>>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        Self {
+            id,
+            anchors,
+            chain,
+            key,
+        }
+    }
+
     /// Who the holder is.
     pub fn id(&self) -> &SpiffeId {
         &self.id

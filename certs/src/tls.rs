@@ -87,3 +87,6 @@ fn roots(credentials: &Credentials) -> Result<RootCertStore, rustls::Error> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,28 @@ fn member_of(
 }
 
 fn refuse(error: IdentityError) -> rustls::Error {
-    CertificateError::Other(OtherError(Arc::new(error))).into()
+    CertificateError::Other(OtherError(Arc::new(Refusal(error)))).into()
+}
+
+/// An identity error as rustls logs it: rustls shows foreign errors by their debug form, which is for programmers.
+struct Refusal(IdentityError);
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
 }
 
 fn tls13_only() -> rustls::Error {

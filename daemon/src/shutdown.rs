@@ -24,3 +24,22 @@ async fn cancel_on(mut signal: Signal, name: &'static str, token: CancellationTo
         () = token.cancelled() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sigterm_cancels_the_token() {
+        let token = on_signal().unwrap();
+        let own_id = std::process::id().to_string();
+
+        let sent = Command::new("kill").args(["-TERM", &own_id]).status();
+
+        assert!(sent.unwrap().success());
+        let ended = tokio::time::timeout(Duration::from_secs(10), token.cancelled()).await;
+        assert!(ended.is_ok());
+    }
+}
