@@ -46,5 +46,8 @@ pub const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest heartbeat interval that a peer may announce, so that nobody can make itself undetectable.
 pub const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The longest detection time, whatever is configured: beyond it a session says nothing about life.
+pub const MAX_DETECTION: Duration = Duration::from_secs(3600);
+
 /// How long a session may take from the connection to being up: a round trip and the answer of the store's owner.
 pub const OPENING_TIMEOUT: Duration = Duration::from_secs(3);

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use super::{Output, Session, State};
 use crate::{
     convert::decode_position,
-    limits::{MAX_FEATURE_BYTES, MAX_FEATURES, MAX_HEARTBEAT_INTERVAL, MIN_HEARTBEAT_INTERVAL},
+    limits::{
+        MAX_DETECTION, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_HEARTBEAT_INTERVAL,
+        MIN_HEARTBEAT_INTERVAL,
+    },
     liveness::Echo,
     reason::{DownReason, Violation},
     wire,
@@ -83,7 +86,9 @@ impl Session {
         };
         // Whoever sends more slowly sets the pace: a peer is not silent while it keeps its own interval.
         let pace = interval.max(self.config.heartbeat_interval);
-        let detection = pace.saturating_mul(self.config.detect_multiplier.max(1));
+        let detection = pace
+            .saturating_mul(self.config.detect_multiplier.max(1))
+            .min(MAX_DETECTION);
         self.liveness.watch(detection, now);
         self.state = State::Up;
         self.subscriber.come_up(resumed);

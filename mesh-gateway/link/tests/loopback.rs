@@ -1,0 +1,230 @@
+//! Sessions over real QUIC on loopback, with real certificates.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::time::Duration;
+
+use mesh_link::event::GoodbyeReason;
+use support::{Ends, Pair, TRACE, authority, gateway, service, settings};
+use tokio::time::{Instant, timeout};
+
+#[tokio::test]
+async fn each_side_learns_all_that_the_other_has_and_then_each_change() {
+    let mut pair = Pair::start().await;
+    pair.east.put(service("east", "before")).await;
+    pair.until_up().await;
+
+    pair.west.put(service("west", "after")).await;
+
+    pair.at_west
+        .until("east's service", |r| {
+            r.known.contains_key(&service("east", "before"))
+        })
+        .await;
+    pair.at_east
+        .until("west's service", |r| {
+            r.known.contains_key(&service("west", "after"))
+        })
+        .await;
+    assert_eq!(pair.at_east.traces, [Some(TRACE)]);
+
+    pair.west.delete(service("west", "after")).await;
+    pair.at_east
+        .until("its removal", |r| r.known.is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_services_arrive_in_one_snapshot() {
+    let mut pair = Pair::start().await;
+    for number in 0..10_000 {
+        pair.east.put(service("east", &format!("s{number}"))).await;
+    }
+
+    pair.at_west
+        .until("all services", |r| r.known.len() == 10_000)
+        .await;
+
+    assert_eq!(pair.at_west.refused, 0);
+    assert!(pair.at_west.snapshots <= 1);
+}
+
+#[tokio::test]
+async fn a_silent_cut_is_noticed_and_a_healed_link_resumes_what_changed() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+    pair.west.put(service("west", "kept")).await;
+    pair.west.put(service("west", "removed")).await;
+    pair.at_east
+        .until("both services", |r| r.known.len() == 2)
+        .await;
+
+    let cut_at = Instant::now();
+    pair.relay.cut();
+    pair.at_east.until("down", |r| !r.downs.is_empty()).await;
+    pair.at_west.until("down", |r| !r.downs.is_empty()).await;
+    for (down_at, reason) in pair.at_east.downs.iter().chain(&pair.at_west.downs) {
+        assert_eq!(reason, "the peer fell silent");
+        let took = *down_at - cut_at;
+        // Three intervals, and room for a busy machine.
+        assert!(took < Duration::from_millis(800), "{took:?}");
+    }
+    pair.west.delete(service("west", "removed")).await;
+    pair.west.put(service("west", "new")).await;
+    pair.at_east
+        .until("some failed attempts", |r| r.unreachable.len() >= 2)
+        .await;
+
+    let healed_at = Instant::now();
+    pair.relay.heal();
+    pair.at_east
+        .until("the new state", |r| {
+            r.known.contains_key(&service("west", "new"))
+                && !r.known.contains_key(&service("west", "removed"))
+        })
+        .await;
+
+    let took = healed_at.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(pair.at_east.ups, [false, true]);
+    assert_eq!(pair.at_east.snapshots, 1);
+    assert!(pair.at_east.known.contains_key(&service("west", "kept")));
+}
+
+#[tokio::test]
+async fn the_round_trip_is_measured() {
+    let mut pair = Pair::start().await;
+
+    pair.at_east
+        .until("a round trip", |r| r.rtt.is_some())
+        .await;
+
+    assert!(pair.at_east.rtt.unwrap() < Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_stopping_side_says_goodbye() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+
+    pair.stop_west.cancel();
+
+    pair.at_east.until("down", |r| !r.downs.is_empty()).await;
+    assert_eq!(
+        pair.at_east.downs[0].1,
+        "the peer said goodbye: shutting down"
+    );
+}
+
+#[tokio::test]
+async fn a_session_closed_by_its_handle_is_dialled_anew() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+
+    let handle = pair.at_west.handle.clone().unwrap();
+    handle.close(GoodbyeReason::Replaced);
+
+    pair.at_east
+        .until("a second session", |r| r.ups.len() == 2)
+        .await;
+    assert_eq!(pair.at_east.downs[0].1, "the peer said goodbye: replaced");
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_certificate_of_its_own_authority_is_refused() {
+    let (ours, theirs) = (authority(), authority());
+    let mut pair = Pair::start_with(Ends {
+        dialer: settings(&theirs, &gateway("east")),
+        listener: settings(&ours, &gateway("west")),
+        expected: gateway("west"),
+        admitted: gateway("east"),
+    })
+    .await;
+
+    pair.at_east
+        .until("refusals", |r| r.unreachable.len() >= 2)
+        .await;
+
+    assert!(pair.at_east.ups.is_empty());
+}
+
+#[tokio::test]
+async fn a_dialer_refuses_the_gateway_of_another_cluster() {
+    let authority = authority();
+    let mut pair = Pair::start_with(Ends {
+        dialer: settings(&authority, &gateway("east")),
+        listener: settings(&authority, &gateway("mallory")),
+        expected: gateway("west"),
+        admitted: gateway("east"),
+    })
+    .await;
+
+    pair.at_east
+        .until("refusals", |r| r.unreachable.len() >= 2)
+        .await;
+
+    assert!(pair.at_east.ups.is_empty());
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_link_is_denied() {
+    let authority = authority();
+    let mut pair = Pair::start_with(Ends {
+        dialer: settings(&authority, &gateway("east")),
+        listener: settings(&authority, &gateway("west")),
+        expected: gateway("west"),
+        admitted: gateway("north"),
+    })
+    .await;
+
+    pair.at_east
+        .until("denials", |r| r.unreachable.len() >= 2)
+        .await;
+
+    assert!(pair.at_east.ups.is_empty());
+    let reason = "the peer said goodbye: not authorised";
+    assert!(pair.at_east.unreachable.iter().any(|r| r == reason));
+}
+
+#[tokio::test]
+async fn resources_of_another_cluster_are_refused_and_the_session_goes_on() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+
+    pair.east.put(service("west", "stolen")).await;
+    pair.east.put(service("east", "own")).await;
+
+    pair.at_west
+        .until("its own service", |r| {
+            r.known.contains_key(&service("east", "own"))
+        })
+        .await;
+    assert_eq!(pair.at_west.known.len(), 1);
+    assert_eq!(pair.at_west.refused, 1);
+    assert!(pair.at_west.downs.is_empty());
+}
+
+#[tokio::test]
+async fn an_owner_that_does_not_listen_costs_no_session() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+    for number in 0..100 {
+        pair.east.put(service("east", &format!("s{number}"))).await;
+    }
+
+    // West's events are not taken meanwhile, and east goes on hearing it.
+    pair.at_east
+        .until("time to pass", |r| r.rtt.is_some())
+        .await;
+    let quiet = timeout(
+        Duration::from_secs(1),
+        pair.at_east.until("an end", |r| !r.downs.is_empty()),
+    );
+
+    assert!(quiet.await.is_err());
+    pair.at_west
+        .until("all services", |r| r.known.len() == 100)
+        .await;
+}

@@ -1,0 +1,369 @@
+//! Two ends of a link on loopback: stores to publish, replicas of what the peer says, and a relay that can be cut.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use certs::{
+    authority::{Authority, Validity},
+    credentials::{ANCHORS_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE},
+    identity::{Role, SpiffeId, TrustDomain},
+};
+use cluster_registry::{
+    name::{ClusterName, ServiceName},
+    resource::{Key, Resource, ResourceId},
+    service::Service,
+    store::{Epoch, Store},
+    trace::TraceContext,
+};
+use mesh_link::{
+    dial::Dialer,
+    event::{PeerEvent, Report, SessionHandle},
+    feed::{Feed, FeedServer},
+    listen::{Denied, Grant, Listener},
+    resume::Resume,
+    settings::{
+        DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
+    },
+};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long any condition is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn authority() -> Authority {
+    let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+    let validity = Validity::starting(SystemTime::now(), Duration::from_secs(3600));
+    Authority::create(trust_domain, validity).unwrap()
+}
+
+pub(crate) fn gateway(name: &str) -> SpiffeId {
+    SpiffeId::gateway(TrustDomain::parse("cluster.local").unwrap(), cluster(name))
+}
+
+pub(crate) fn cluster(name: &str) -> ClusterName {
+    ClusterName::parse(name).unwrap()
+}
+
+pub(crate) fn settings(authority: &Authority, id: &SpiffeId) -> Settings {
+    let dir = tempfile::tempdir().unwrap();
+    let validity = Validity::starting(SystemTime::now(), Duration::from_secs(3600));
+    let issued = authority.issue(id, validity).unwrap();
+    let write = |file: &str, text: &str| {
+        let path = dir.path().join(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+    };
+    write(ANCHORS_FILE, authority.certificate_pem());
+    write(CERTIFICATE_FILE, &issued.certificate);
+    write(KEY_FILE, &issued.key);
+    Settings {
+        cluster: id.cluster.clone(),
+        is_node: id.role != Role::Gateway,
+        credentials: Arc::new(Credentials::load(dir.path()).unwrap()),
+        heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
+        detect_multiplier: DEFAULT_DETECT_MULTIPLIER,
+    }
+}
+
+pub(crate) fn service(of: &str, name: &str) -> Key {
+    Key {
+        cluster: cluster(of),
+        id: ResourceId::Service(ServiceName::parse("shop", name).unwrap()),
+    }
+}
+
+pub(crate) const TRACE: TraceContext = TraceContext {
+    trace_id: [7; 16],
+    span_id: [8; 8],
+    sampled: true,
+};
+
+/// A store and the task that serves it.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    pub(crate) feed: Feed,
+    changes: mpsc::Sender<(Key, bool)>,
+}
+
+impl Publisher {
+    pub(crate) fn start(epoch: u64) -> Self {
+        let mut store = Store::new(Epoch(epoch));
+        let (feed, mut server) = FeedServer::new(store.cursor());
+        let (changes_tx, mut changes) = mpsc::channel::<(Key, bool)>(16);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    Some(request) = server.next() => request.answer(&store),
+                    Some((key, is_present)) = changes.recv() => {
+                        if is_present {
+                            store.put(key, Resource::Service(Service::default()), Some(TRACE));
+                        } else {
+                            store.delete(&key, Some(TRACE));
+                        }
+                        server.publish(store.cursor());
+                    }
+                    else => return,
+                }
+            }
+        });
+        Self {
+            feed,
+            changes: changes_tx,
+        }
+    }
+
+    pub(crate) async fn put(&self, key: Key) {
+        self.changes.send((key, true)).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, key: Key) {
+        self.changes.send((key, false)).await.unwrap();
+    }
+}
+
+/// What one end knows of the other, by its reports alone.
+pub(crate) struct Replica {
+    reports: mpsc::Receiver<Report>,
+    pub(crate) known: BTreeMap<Key, Resource>,
+    unsaid: BTreeSet<Key>,
+    pub(crate) ups: Vec<bool>,
+    pub(crate) downs: Vec<(Instant, String)>,
+    pub(crate) unreachable: Vec<String>,
+    pub(crate) refused: usize,
+    pub(crate) snapshots: usize,
+    pub(crate) traces: Vec<Option<TraceContext>>,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) handle: Option<SessionHandle>,
+}
+
+impl Replica {
+    pub(crate) fn new() -> (mpsc::Sender<Report>, Self) {
+        let (tx, reports) = mpsc::channel(4);
+        let replica = Self {
+            reports,
+            known: BTreeMap::new(),
+            unsaid: BTreeSet::new(),
+            ups: Vec::new(),
+            downs: Vec::new(),
+            unreachable: Vec::new(),
+            refused: 0,
+            snapshots: 0,
+            traces: Vec::new(),
+            rtt: None,
+            handle: None,
+        };
+        (tx, replica)
+    }
+
+    /// Takes reports until a condition holds.
+    pub(crate) async fn until(&mut self, what: &str, is_met: impl Fn(&Self) -> bool) {
+        let waited = timeout(PATIENCE, async {
+            while !is_met(self) {
+                let report = self
+                    .reports
+                    .recv()
+                    .await
+                    .expect("the session's owner lives");
+                self.take(report.event);
+            }
+        });
+        if waited.await.is_err() {
+            panic!(
+                "waited in vain for {what}: ups {:?}, downs {:?}, unreachable {:?}, known {:?}",
+                self.ups, self.downs, self.unreachable, self.known
+            );
+        }
+    }
+
+    fn take(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Up {
+                resumed, handle, ..
+            } => {
+                self.ups.push(resumed);
+                self.handle = Some(handle);
+            }
+            PeerEvent::SnapshotBegin => self.unsaid = self.known.keys().cloned().collect(),
+            PeerEvent::Updates(updates) => {
+                for update in updates {
+                    self.traces.push(update.trace);
+                    self.unsaid.remove(&update.key);
+                    match update.value {
+                        Some(value) => self.known.insert(update.key, value),
+                        None => self.known.remove(&update.key),
+                    };
+                }
+            }
+            PeerEvent::SnapshotEnd => {
+                self.snapshots += 1;
+                for key in std::mem::take(&mut self.unsaid) {
+                    self.known.remove(&key);
+                }
+            }
+            PeerEvent::Progress(_) => {}
+            PeerEvent::Rtt(rtt) => self.rtt = Some(rtt),
+            PeerEvent::Refused(_) => self.refused += 1,
+            PeerEvent::Down { reason } => self.downs.push((Instant::now(), reason.to_string())),
+            PeerEvent::Unreachable { reason, .. } => self.unreachable.push(reason),
+        }
+    }
+}
+
+/// A dialing and an accepting gateway, with a relay between them.
+pub(crate) struct Pair {
+    pub(crate) east: Publisher,
+    pub(crate) west: Publisher,
+    /// What east knows.
+    pub(crate) at_east: Replica,
+    /// What west knows.
+    pub(crate) at_west: Replica,
+    pub(crate) relay: Relay,
+    pub(crate) stop_west: CancellationToken,
+    pub(crate) stop_east: CancellationToken,
+}
+
+/// The identities in which the two ends appear, and who is expected.
+pub(crate) struct Ends {
+    pub(crate) dialer: Settings,
+    pub(crate) listener: Settings,
+    pub(crate) expected: SpiffeId,
+    pub(crate) admitted: SpiffeId,
+}
+
+impl Pair {
+    pub(crate) async fn start() -> Self {
+        let authority = authority();
+        Self::start_with(Ends {
+            dialer: settings(&authority, &gateway("east")),
+            listener: settings(&authority, &gateway("west")),
+            expected: gateway("west"),
+            admitted: gateway("east"),
+        })
+        .await
+    }
+
+    pub(crate) async fn start_with(ends: Ends) -> Self {
+        let (east, west) = (Publisher::start(1), Publisher::start(2));
+        let (east_tx, at_east) = Replica::new();
+        let (west_tx, at_west) = Replica::new();
+        let grant = Grant {
+            feed: west.feed.clone(),
+            resume: Resume::default(),
+            events: west_tx,
+        };
+        let admitted = ends.admitted;
+        let authorise = move |peer: &SpiffeId, _| {
+            if *peer == admitted {
+                return Ok(grant.clone());
+            }
+            let reason = "no link".to_owned();
+            Err(Denied { reason })
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(any, ends.listener, authorise).unwrap();
+        let relay = Relay::start(listener.local_address().unwrap()).await;
+        let dialer = Dialer {
+            settings: ends.dialer,
+            expected: ends.expected,
+            addresses: vec![relay.address],
+            feed: east.feed.clone(),
+            resume: Resume::default(),
+            events: east_tx,
+            max_backoff: DEFAULT_MAX_BACKOFF,
+            seed: 1,
+        };
+        let (stop_west, stop_east) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(listener.run(stop_west.clone()));
+        tokio::spawn(dialer.run(stop_east.clone()));
+        Self {
+            east,
+            west,
+            at_east,
+            at_west,
+            relay,
+            stop_west,
+            stop_east,
+        }
+    }
+
+    pub(crate) async fn until_up(&mut self) {
+        self.at_east
+            .until("east's first session", |r| !r.ups.is_empty())
+            .await;
+        self.at_west
+            .until("west's first session", |r| !r.ups.is_empty())
+            .await;
+    }
+}
+
+/// Passes datagrams on, unless it is cut.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    is_cut: watch::Sender<bool>,
+}
+
+impl Relay {
+    async fn start(target: SocketAddr) -> Self {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let address = socket.local_addr().unwrap();
+        let (is_cut, cut) = watch::channel(false);
+        tokio::spawn(async move {
+            let mut upstreams: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
+            let mut buffer = vec![0; 65536];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                if *cut.borrow() {
+                    continue;
+                }
+                if !upstreams.contains_key(&from) {
+                    let upstream = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                    upstream.connect(target).await.unwrap();
+                    tokio::spawn(pass_back(
+                        Arc::clone(&upstream),
+                        Arc::clone(&socket),
+                        from,
+                        cut.clone(),
+                    ));
+                    upstreams.insert(from, upstream);
+                }
+                // The listener may be gone: then the datagram is lost, as datagrams are.
+                drop(upstreams[&from].send(&buffer[..length]).await);
+            }
+        });
+        Self { address, is_cut }
+    }
+
+    pub(crate) fn cut(&self) {
+        self.is_cut.send_replace(true);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.is_cut.send_replace(false);
+    }
+}
+
+async fn pass_back(
+    upstream: Arc<UdpSocket>,
+    socket: Arc<UdpSocket>,
+    to: SocketAddr,
+    cut: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; 65536];
+    loop {
+        let Ok(length) = upstream.recv(&mut buffer).await else {
+            continue;
+        };
+        if !*cut.borrow() {
+            drop(socket.send_to(&buffer[..length], to).await);
+        }
+    }
+}
