@@ -1,5 +1,6 @@
 //! The benches: what Isthmus costs and how fast it is, as ratios measured side by side in one run.
 
+mod baseline;
 mod connect;
 mod failover;
 pub(crate) mod report;
@@ -37,6 +38,7 @@ enum Group {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     preflight::run()?;
     setup::run_quietly_if_done()?;
+    setup::baselines()?;
     let programs = build::programs(build::Profile::Release)?;
     let report = Report { json: args.json };
     let mut failed = Vec::new();

@@ -38,6 +38,11 @@ pub(crate) fn run_task() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs what the benches compare with.
+pub(crate) fn baselines() -> anyhow::Result<()> {
+    packages(&["iptables"])
+}
+
 /// Installs cargo-deny, which `check` alone needs.
 pub(crate) fn cargo_deny() -> anyhow::Result<()> {
     if is_there("cargo-deny") {

@@ -1,12 +1,17 @@
 //! Group `connect`: connect, request and close through a ClusterIP, against the same to the pod's own address.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use multicluster::{Lab, Options, wait_until};
 
 use crate::task::{
     bench::{
+        baseline::Baseline,
         report::{Line, Report, ratios},
         services::{self, PORT, SERVICE},
     },
@@ -58,14 +63,47 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
             )?;
         }
         memory(&lab, report, count)?;
+        for baseline in [Baseline::Iptables, Baseline::Nftables] {
+            compare(&lab, programs, report, quick, baseline, count)?;
+        }
         lab.down()?;
     }
-    for metric in ["iptables_crr_ratio", "nftables_crr_ratio"] {
-        report.print(
-            &Line::new(GROUP, metric, "ratio").note("the baseline is not built into the bench yet"),
-        )?;
-    }
     Ok(())
+}
+
+/// Measures what kube-proxy's rules cost; a baseline that cannot be installed is said and fails nothing.
+fn compare(
+    lab: &Lab,
+    programs: &Path,
+    report: Report,
+    quick: bool,
+    baseline: Baseline,
+    count: u32,
+) -> anyhow::Result<()> {
+    let line = Line::new(GROUP, baseline.metric(), "ratio").param("services", count);
+    let server = lab.plan().pod("east/server")?;
+    let Some(IpAddr::V4(pod)) = server.ipv4() else {
+        return report.print(&line.note("the server has no IPv4 address"));
+    };
+    if let Err(error) = baseline.install(lab, count, pod) {
+        return report.print(&line.note(format!("{error:#}")));
+    }
+    let called = Baseline::called(count).into();
+    let targets = [pod.into(), called].map(|address| SocketAddr::new(address, PORT));
+    let rounds = crr(lab, programs, &targets, quick)?;
+    baseline.remove(lab)?;
+    let [direct, translated] = &rounds.0[..] else {
+        anyhow::bail!("the load gave {} results for two targets", rounds.0.len());
+    };
+    let rates = |rounds: &[Round]| rounds.iter().map(|round| round.rate).collect::<Vec<_>>();
+    report.print(
+        &line
+            .samples(&ratios(
+                rates(translated).into_iter(),
+                rates(direct).into_iter(),
+            ))
+            .note("kube-proxy's rules, the last service called, to the pod's own address"),
+    )
 }
 
 /// What is measured.
