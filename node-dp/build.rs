@@ -10,19 +10,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = Path::new(&manifest).join("..");
 
     for source in sources() {
-        say(&format!("rerun-if-changed={}", workspace.join(source).display()));
+        let path = workspace.join(source);
+        println!("cargo::rerun-if-changed={}", path.display());
     }
     for variable in OVERRIDES {
-        say(&format!("rerun-if-env-changed={variable}"));
+        println!("cargo::rerun-if-env-changed={variable}");
     }
 
     let object = build(&workspace, &Path::new(&out).join("bpf"))?;
     fs::copy(object, Path::new(&out).join("programs.o"))?;
     Ok(())
-}
-
-/// Tells cargo something.
-#[expect(clippy::print_stdout, reason = "it is how build scripts speak")]
-fn say(instruction: &str) {
-    println!("cargo::{instruction}");
 }

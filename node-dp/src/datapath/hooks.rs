@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -78,35 +81,50 @@ pub(super) fn attach_all(
     Ok(())
 }
 
+/// Detaches all programs whose links are pinned in a directory, and removes the pins.
+pub(super) fn detach_all(links: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(links) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let pin = entry?.path();
+        sys::detach_link(sys::open_pin(&pin)?.as_fd())?;
+        fs::remove_file(pin)?;
+    }
+    fs::remove_dir(links)
+}
+
 fn attach(program: &mut CgroupSockAddr, pin: &Path, cgroup: &Path) -> Result<(), HookError> {
     let cgroup = File::open(cgroup)?;
-    if update(program, pin, cgroup.metadata()?.ino())? {
+    let former = open_if_there(pin)?;
+    if let Some(link) = &former
+        && sys::link_info(link)?.cgroup == cgroup.metadata()?.ino()
+    {
+        sys::update_link(link.as_fd(), program.fd()?.as_fd())?;
         return Ok(());
     }
+
     // A link always shares its hook with others' programs, whatever the mode says, and newer kernels refuse the flag.
     let id = program.attach(&cgroup, CgroupAttachMode::Single)?;
     let link: FdLink = program.take_link(id)?.try_into()?;
-
-    // A link to another cgroup may be pinned there: it ends only when the new one stands in its place.
     let beside = beside(pin);
     remove_if_there(&beside)?;
     link.pin(&beside)?;
     fs::rename(&beside, pin)?;
+
+    // One that was pinned there is attached to another cgroup.
+    if let Some(link) = former {
+        sys::detach_link(link.as_fd())?;
+    }
     Ok(())
 }
 
-/// Whether there was a link to this cgroup, which now runs the program.
-fn update(program: &CgroupSockAddr, pin: &Path, cgroup: u64) -> Result<bool, HookError> {
-    let link = match sys::open_pin(pin) {
-        Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
-    if sys::link_info(&link)?.cgroup != cgroup {
-        return Ok(false);
+fn open_if_there(pin: &Path) -> io::Result<Option<OwnedFd>> {
+    match sys::open_pin(pin) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        link => link.map(Some),
     }
-    sys::update_link(link.as_fd(), program.fd()?.as_fd())?;
-    Ok(true)
 }
 
 fn beside(pin: &Path) -> PathBuf {

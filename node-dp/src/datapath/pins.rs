@@ -11,7 +11,7 @@ use nix::{
 };
 
 use super::{
-    Adoption, OpenError,
+    Adoption, OpenError, hooks,
     object::{MAPS, MapSizes},
 };
 
@@ -83,7 +83,8 @@ pub(super) fn remove_all(bpffs: &Path) -> Result<(), OpenError> {
     if !is_on(bpffs, BPF_FS_MAGIC) {
         return Ok(());
     }
-    remove_directory(&bpffs.join(LINKS))?;
+    let links = bpffs.join(LINKS);
+    hooks::detach_all(&links).map_err(|source| unusable(&links, source))?;
     for directory in other_maps(bpffs, Path::new(""))? {
         remove_directory(&directory)?;
     }

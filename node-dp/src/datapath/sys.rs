@@ -13,6 +13,7 @@ use std::{
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// `bpf_attr` for `BPF_OBJ_GET`.
 #[repr(C)]
@@ -31,6 +32,12 @@ struct LinkUpdateAttribute {
     program: u32,
     flags: u32,
     old_program: u32,
+}
+
+/// `bpf_attr` for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetachAttribute {
+    link: u32,
 }
 
 /// `bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
@@ -79,6 +86,14 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         ..LinkUpdateAttribute::default()
     };
     bpf(BPF_LINK_UPDATE, &mut attribute).map(drop)
+}
+
+/// Takes a link off its hook at once.
+///
+/// Removing its pin does so too, but at some later time.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attribute = LinkDetachAttribute { link: number(link) };
+    bpf(BPF_LINK_DETACH, &mut attribute).map(drop)
 }
 
 /// What the kernel says of a link.

@@ -1,0 +1,247 @@
+//! A node of its own for each test: a cgroup, a bpffs, and processes in a network namespace.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr},
+    os::unix::net::UnixStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use nix::{
+    mount::{MntFlags, umount2},
+    sched::{CloneFlags, unshare},
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, Pid, fork},
+};
+use node_dp::datapath::{Adoption, Datapath, DatapathConfig};
+use node_dp_common::{
+    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, Group, ServiceValue,
+};
+use node_dp_core::image::MapOp;
+use tempfile::TempDir;
+
+/// The protocols' numbers.
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+
+/// How long a test's process may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a child says when all went well.
+const FINE: &str = "fine";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A cgroup and a place for a bpffs; both go when it goes.
+pub(crate) struct Node {
+    cgroup: PathBuf,
+    directory: TempDir,
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        let name = format!(
+            "ist-datapath-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let cgroup = cgroup2().join(name);
+        fs::create_dir(&cgroup).expect("a cgroup can be made");
+        let directory = tempfile::Builder::new()
+            .prefix("ist-datapath-")
+            .tempdir()
+            .expect("a directory can be made");
+        Self { cgroup, directory }
+    }
+
+    /// Where the agent's pins are: below a bpffs that the datapath mounts.
+    pub(crate) fn bpffs(&self) -> PathBuf {
+        self.directory.path().join("bpf")
+    }
+
+    pub(crate) fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    pub(crate) fn config(&self) -> DatapathConfig {
+        DatapathConfig {
+            bpffs: self.bpffs(),
+            ..DatapathConfig::new(self.cgroup.clone())
+        }
+    }
+
+    pub(crate) fn open(&self) -> (Datapath, Adoption) {
+        Datapath::open(self.config()).expect("the datapath opens")
+    }
+
+    /// The directories of pinned maps, one per layout.
+    pub(crate) fn map_directories(&self) -> Vec<PathBuf> {
+        let mut directories = entries(&self.bpffs());
+        directories.retain(|path| path.to_string_lossy().contains("/maps-"));
+        directories
+    }
+
+    pub(crate) fn pinned_maps(&self) -> Vec<PathBuf> {
+        let directories = self.map_directories();
+        directories.iter().flat_map(|path| entries(path)).collect()
+    }
+
+    /// Runs a process on the node, in its cgroup and a new network namespace with the addresses 127.0.0.0/8, ::1 and
+    /// fd00::1 to fd00::4. What it panics with, this panics with.
+    pub(crate) fn run(&self, body: impl FnOnce()) {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        // SAFETY: the child touches nothing that another thread may hold: it runs the test's body and exits.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                drop(here);
+                self.become_child(there, body)
+            }
+            ForkResult::Parent { child } => {
+                drop(there);
+                here.set_read_timeout(Some(DEADLINE)).unwrap();
+                let mut said = String::new();
+                let heard = here.read_to_string(&mut said);
+                if heard.is_err() {
+                    kill(child, Signal::SIGKILL).unwrap();
+                }
+                waitpid(child, None).unwrap();
+                heard.expect("the process on the node ends in time");
+                assert_eq!(said, FINE);
+            }
+        }
+    }
+
+    fn become_child(&self, mut parent: UnixStream, body: impl FnOnce()) -> ! {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let own = Pid::this().to_string();
+            fs::write(self.cgroup.join("cgroup.procs"), own).unwrap();
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ip("link set lo up");
+            for host in 1..=4 {
+                ip(&format!("-6 address add fd00::{host}/128 dev lo nodad"));
+            }
+            body();
+        }));
+        let said = result.map_or_else(
+            |panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                let word = panic.downcast_ref::<&str>().map(ToString::to_string);
+                text.or(word).unwrap_or_else(|| "panicked".to_owned())
+            },
+            |()| FINE.to_owned(),
+        );
+        parent.write_all(said.as_bytes()).unwrap();
+        drop(parent);
+        // SAFETY: ends this process without running what belongs to the parent.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A test that failed early may have mounted nothing.
+        umount2(&self.bpffs(), MntFlags::MNT_DETACH).ok();
+        if let Err(error) = fs::remove_dir(&self.cgroup) {
+            eprintln!("{} is left behind: {error}", self.cgroup.display());
+        }
+    }
+}
+
+/// A service of a test: one frontend, and groups of backends.
+pub(crate) struct Service {
+    frontend: FrontendKey,
+    id: u32,
+    groups: Vec<(u16, u8, Vec<SocketAddr>)>,
+}
+
+impl Service {
+    pub(crate) fn new(id: u32, frontend: &str, protocol: u8) -> Self {
+        let frontend = address(frontend);
+        Self {
+            frontend: FrontendKey::new(frontend.ip(), frontend.port(), protocol),
+            id,
+            groups: Vec::new(),
+        }
+    }
+
+    /// Adds the backends of a cluster in a tier.
+    pub(crate) fn group(mut self, cluster: u16, tier: u8, backends: &[SocketAddr]) -> Self {
+        self.groups.push((cluster, tier, backends.to_vec()));
+        self
+    }
+
+    /// What makes it known to the kernel.
+    pub(crate) fn ops(&self) -> Vec<MapOp> {
+        let mut ops = Vec::new();
+        let mut groups = Vec::new();
+        for (cluster, tier, backends) in &self.groups {
+            let count = u16::try_from(backends.len()).unwrap();
+            groups.push(Group::new(*cluster, *tier, 1, count));
+            ops.extend(backends.iter().zip(0..).map(|(backend, slot)| {
+                MapOp::PutBackend(
+                    BackendKey::new(self.id, *cluster, slot),
+                    BackendValue::new(backend.ip(), backend.port()),
+                )
+            }));
+        }
+        let value = ServiceValue::try_new(self.id, &groups).unwrap();
+        ops.push(MapOp::PutService(self.frontend, value));
+        ops
+    }
+}
+
+/// Makes services known, in clusters 0 (east) and 1 (west) that are up.
+pub(crate) fn install(datapath: &mut Datapath, services: &[Service]) {
+    put_cluster(datapath, 0, "east", ClusterState::Up);
+    put_cluster(datapath, 1, "west", ClusterState::Up);
+    for op in services.iter().flat_map(Service::ops) {
+        datapath.apply(&op).unwrap();
+    }
+}
+
+pub(crate) fn put_cluster(datapath: &mut Datapath, index: u16, name: &str, state: ClusterState) {
+    let value = ClusterValue::try_new(name, state).unwrap();
+    datapath.apply(&MapOp::PutCluster(index, value)).unwrap();
+}
+
+pub(crate) fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Any free port at an address of the node.
+pub(crate) fn any_port(ip: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 0)
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip")
+        .args(arguments.split(' '))
+        .status()
+        .expect("iproute2 is installed");
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mount = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            Some((fields.nth(1)?, fields.next()?))
+        })
+        .find(|(_, kind)| *kind == "cgroup2");
+    PathBuf::from(mount.expect("a cgroup v2 hierarchy is mounted").0)
+}
