@@ -7,7 +7,7 @@ mod follower;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use futures_util::{
     StreamExt,
@@ -22,7 +22,7 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
-        watcher::{self, Config, Event, watcher},
+        watcher::{self, Config, Error, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
@@ -37,6 +37,10 @@ use crate::{
 
 /// How long one watch call lasts, in seconds; also the longest that a silently dead connection goes unnoticed.
 const WATCH_SECONDS: u32 = 60;
+
+/// How long a watch that failed must not fail again to be deemed well: attempts come at most 30 s apart, with as much
+/// again by chance, and a connection attempt gives up after another 30 s.
+const RECOVERY_SILENCE: Duration = Duration::from_secs(100);
 
 /// How many facts that are there at once are told as one batch: a rolling update's burst, without holding it up.
 const BATCH: usize = 256;
@@ -128,21 +132,62 @@ fn facts<T>(kind: Kind, api: Api<T>, config: Config) -> BoxStream<'static, Fact>
 where
     T: Convert + Resource + Clone + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(api, config).default_backoff();
-    events
-        .map(move |event| Fact {
-            kind,
-            news: news(event),
-        })
-        .boxed()
+    let events = watcher(api, config).default_backoff().boxed();
+    let facts = stream::unfold(
+        (events, false),
+        move |(mut events, has_failed)| async move {
+            loop {
+                let event = next_or_silence(&mut events, has_failed).await?;
+                let Some(news) = news(kind, event) else {
+                    continue;
+                };
+                let has_failed = match news {
+                    News::Failed(_) => true,
+                    News::Begin => has_failed,
+                    News::Present(_) | News::Gone(_) | News::End | News::Recovered => false,
+                };
+                return Some((Fact { kind, news }, (events, has_failed)));
+            }
+        },
+    );
+    facts.boxed()
 }
 
-fn news<T: Convert>(event: watcher::Result<Event<T>>) -> News {
-    match event {
-        Ok(Event::Init) => News::Begin,
-        Ok(Event::InitApply(object) | Event::Apply(object)) => News::Present(Seen::new(&object)),
-        Ok(Event::InitDone) => News::End,
-        Ok(Event::Delete(object)) => News::Gone(object.key()),
-        Err(error) => News::Failed(error.to_string()),
+/// What a watch gives next; `Some(None)` when it has been silent for long after a failure.
+///
+/// A watch that is resumed says nothing until an object changes.
+async fn next_or_silence<E>(
+    events: &mut BoxStream<'static, E>,
+    has_failed: bool,
+) -> Option<Option<E>> {
+    if !has_failed {
+        return events.next().await.map(Some);
     }
+    match tokio::time::timeout(RECOVERY_SILENCE, events.next()).await {
+        Ok(event) => event.map(Some),
+        Err(_silence) => Some(None),
+    }
+}
+
+/// What an event says; `None` of one that says nothing to us.
+fn news<T: Convert>(kind: Kind, event: Option<watcher::Result<Event<T>>>) -> Option<News> {
+    Some(match event {
+        None => News::Recovered,
+        Some(Ok(Event::Init)) => News::Begin,
+        Some(Ok(Event::InitApply(object) | Event::Apply(object))) => {
+            News::Present(Seen::new(&object))
+        }
+        Some(Ok(Event::InitDone)) => News::End,
+        Some(Ok(Event::Delete(object))) => News::Gone(object.key()),
+        Some(Err(error @ (Error::WatchFailed(_) | Error::WatchError(_)))) => {
+            // Connections end and places in the history expire; only failing to go on from there is a problem.
+            tracing::debug!(kind = kind.plural(), %error, "a watch broke off");
+            return None;
+        }
+        Some(Err(
+            error @ (Error::InitialListFailed(_)
+            | Error::WatchStartFailed(_)
+            | Error::NoResourceVersion),
+        )) => News::Failed(error.to_string()),
+    })
 }

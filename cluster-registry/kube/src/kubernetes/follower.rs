@@ -63,6 +63,8 @@ pub(super) enum News {
     End,
     /// The API server could not be asked; the watch goes on trying.
     Failed(String),
+    /// It did not fail again for long enough to be deemed well.
+    Recovered,
 }
 
 /// An object that was seen, converted at once so that the original need not be kept.
@@ -99,22 +101,23 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn handle(&mut self, fact: Fact) {
         let kind = fact.kind;
-        if !matches!(fact.news, News::Failed(_)) {
-            self.failure_by_kind.remove(&kind);
-        }
         match fact.news {
+            // An attempt, which is no success yet.
             News::Begin => {
                 self.listing.insert(kind, BTreeSet::new());
+                return;
+            }
+            News::Failed(text) => {
+                self.failure_by_kind.insert(kind, text);
+                return;
             }
             News::Present(seen) => self.handle_present(kind, seen),
             News::Gone(Ok(key)) => self.remove(kind, key),
             // What has no valid name was never taken.
-            News::Gone(Err(_)) => {}
+            News::Gone(Err(_)) | News::Recovered => {}
             News::End => self.handle_end(kind),
-            News::Failed(text) => {
-                self.failure_by_kind.insert(kind, text);
-            }
         }
+        self.failure_by_kind.remove(&kind);
     }
 
     /// The index, once every kind has been listed.

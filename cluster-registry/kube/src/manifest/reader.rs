@@ -16,7 +16,7 @@ use std::{
 
 use cluster_registry::resource::{Resource, ResourceId};
 
-use self::tree::Tree;
+use self::tree::{Tree, name_below};
 use super::{
     MAX_FILE_BYTES,
     catalog::Catalog,
@@ -148,7 +148,7 @@ impl Reader {
             if dirty.is_unfinished(path) || (looks_same && !dirty.is_due(path)) {
                 continue;
             }
-            let name = self.name(path);
+            let name = name_below(&self.root, path);
             self.identity_by_path.insert(path.clone(), identity);
             let content = match text(path) {
                 Ok(text) => content(path, &name, &text),
@@ -165,7 +165,10 @@ impl Reader {
         }
         self.identity_by_path
             .retain(|path, _| files.contains_key(path));
-        let names: BTreeSet<String> = files.keys().map(|path| self.name(path)).collect();
+        let names: BTreeSet<String> = files
+            .keys()
+            .map(|path| name_below(&self.root, path))
+            .collect();
         let gone: Vec<String> = self
             .catalog
             .paths()
@@ -176,12 +179,6 @@ impl Reader {
             self.catalog.set(&name, None);
         }
         all_read
-    }
-
-    /// The file's path below the root, as people are told it.
-    fn name(&self, path: &Path) -> String {
-        let below = path.strip_prefix(&self.root).unwrap_or(path);
-        below.to_string_lossy().into_owned()
     }
 }
 

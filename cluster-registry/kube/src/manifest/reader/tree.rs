@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, Metadata},
+    fs::{self, FileType, Metadata},
     io,
     path::{Path, PathBuf},
 };
@@ -37,9 +37,8 @@ impl Tree {
                 Err(error) => {
                     let text =
                         format!("the directory cannot be read ({error}): its files do not count");
-                    let name = directory.strip_prefix(root).unwrap_or(&directory);
-                    tree.problems
-                        .push(Problem::new(&name.to_string_lossy(), 0, &text));
+                    let name = name_below(root, &directory);
+                    tree.problems.push(Problem::new(&name, 0, &text));
                 }
             }
         }
@@ -75,10 +74,8 @@ impl Tree {
         if let Some(watcher) = watcher
             && let Err(error) = watcher.watch(directory, &metadata)
         {
-            let name = directory.strip_prefix(root).unwrap_or(directory);
-            let name = name.to_string_lossy();
-            self.problems
-                .push(unwatched(if name.is_empty() { "." } else { &name }, &error));
+            let name = name_below(root, directory);
+            self.problems.push(unwatched(&name, &error));
             self.is_blind = true;
         }
         for entry in fs::read_dir(directory)? {
@@ -87,16 +84,38 @@ impl Tree {
             if is_hidden(&path) {
                 continue;
             }
+            let kind = entry.file_type()?;
             // Links to directories are not followed: they could lead in circles.
-            if entry.file_type()?.is_dir() {
+            if kind.is_dir() {
                 left.push(path);
-            } else if form(&path).is_some()
-                && let Ok(metadata) = fs::metadata(&path)
-                && metadata.is_file()
-            {
-                self.metadata_by_path.insert(path, metadata);
+            } else if form(&path).is_some() {
+                self.list_file(root, path, kind);
             }
         }
         Ok(())
     }
+
+    fn list_file(&mut self, root: &Path, path: PathBuf, kind: FileType) {
+        let text = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {
+                self.metadata_by_path.insert(path, metadata);
+                return;
+            }
+            Ok(_) => "it is no regular file, and does not count".to_owned(),
+            // Gone since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !kind.is_symlink() => return,
+            Err(error) => format!("it cannot be read ({error}): the file does not count"),
+        };
+        self.problems
+            .push(Problem::new(&name_below(root, &path), 0, &text));
+    }
+}
+
+/// A path below the root, as people are told it.
+pub(super) fn name_below(root: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    if below.as_os_str().is_empty() {
+        return ".".to_owned();
+    }
+    below.to_string_lossy().into_owned()
 }
