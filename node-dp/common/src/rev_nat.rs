@@ -1,7 +1,7 @@
 //! How a reply gets its frontend address back.
 //!
-//! A socket carries one [`PeerValue`], the last frontend it dialled or sent to. That is all a TCP socket needs. A UDP socket
-//! may talk to many frontends, so the others are found by the socket's cookie and the backend's address.
+//! A backend's address alone does not tell which frontend was meant, so the socket's cookie is part of the key. A UDP socket
+//! carries its last conversation itself, as a [`PeerValue`]; only former ones are looked up.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     frontend::FrontendKey,
 };
 
-/// Which datagrams belong to a frontend: those between a socket and a backend. The key of `REV_NAT`.
+/// Which traffic belongs to a frontend: that between a socket and a backend. The key of `REV_NAT`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevNatKey {
@@ -74,7 +74,7 @@ impl fmt::Debug for RevNatValue {
     }
 }
 
-/// What a socket remembers: the frontend it last dialled or sent to, and the backend it got. The value of `PEERS`.
+/// What a UDP socket remembers: the frontend it last dialled or sent to, and the backend it got. The value of `PEERS`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerValue {
@@ -97,6 +97,18 @@ impl PeerValue {
             backend_port: port,
             _pad: [0; 2],
         }
+    }
+
+    /// The key under which this conversation is found once the socket has another.
+    #[inline(always)]
+    pub fn key(&self, cookie: u64, protocol: u8) -> RevNatKey {
+        RevNatKey::new(cookie, self.backend, self.backend_port, protocol)
+    }
+
+    /// The frontend.
+    #[inline(always)]
+    pub fn frontend(&self) -> RevNatValue {
+        self.frontend
     }
 
     /// The frontend, if the socket's peer is the backend that stands for it.

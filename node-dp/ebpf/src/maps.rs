@@ -19,21 +19,22 @@ pub(crate) static SERVICES: HashMap<FrontendKey, ServiceValue, 65_536, ON_DEMAND
 
 /// What serves them.
 #[btf_map]
-pub(crate) static BACKENDS: HashMap<BackendKey, BackendValue, 524_288, ON_DEMAND> = HashMap::new();
+pub(crate) static BACKENDS: HashMap<BackendKey, BackendValue, 262_144, ON_DEMAND> = HashMap::new();
 
 /// Whether each cluster takes new connections.
 #[btf_map]
 pub(crate) static CLUSTERS: Array<ClusterValue, { MAX_CLUSTERS as usize }> = Array::new();
 
-/// The frontend that each socket last dialled or sent to; it goes when the socket goes.
+/// The frontend that each UDP socket last dialled or sent to; it goes when the socket goes.
 #[btf_map]
 pub(crate) static PEERS: SkStorage<PeerValue> = SkStorage::new();
 
-/// The frontends that UDP sockets sent to.
+/// The frontends that TCP sockets dialled, and those that UDP sockets used before their last.
 ///
-/// 65,536 conversations of about 100 bytes are 6.5 MB, taken at once: an LRU map cannot be on demand.
+/// 32,768 entries of about 120 bytes are 4 MB, taken at once: an LRU map cannot be on demand. What is forgotten early only
+/// lets an application see a backend's address as its peer's.
 #[btf_map]
-pub(crate) static REV_NAT: LruHashMap<RevNatKey, RevNatValue, 65_536> = LruHashMap::new();
+pub(crate) static REV_NAT: LruHashMap<RevNatKey, RevNatValue, 32_768> = LruHashMap::new();
 
 /// How often each [`DropReason`] occurred.
 #[btf_map]

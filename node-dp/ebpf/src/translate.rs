@@ -32,7 +32,7 @@ pub(crate) fn connect(socket: &Socket) -> Verdict {
     match backend_of(&frontend, || unsafe { bpf_get_prandom_u32() }) {
         Ok(Some(backend)) => redirect(socket, frontend, backend),
         Ok(None) => {
-            memory::forget(socket);
+            memory::forget(socket, &frontend);
             Verdict::Pass
         }
         Err(reason) => Verdict::Refuse(reason),

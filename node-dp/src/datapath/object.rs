@@ -33,12 +33,12 @@ pub struct MapSizes {
     pub services: u32,
     /// Backends of all frontends.
     pub backends: u32,
-    /// Conversations of UDP sockets with frontends; the least recently used are forgotten.
+    /// Sockets and the frontends they dialled; the least recently used are forgotten.
     pub rev_nat: u32,
 }
 
 impl Default for MapSizes {
-    /// 64 k frontends with 4 backends each: 5 MiB beforehand; and 4 MiB for UDP.
+    /// 64 k frontends with 4 backends each, 5 MiB beforehand; and 4 MiB for 32 k dialled frontends.
     fn default() -> Self {
         Self {
             services: 65_536,

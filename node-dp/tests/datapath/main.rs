@@ -1,6 +1,10 @@
 //! The real programs in the real kernel: what sockets in a cgroup see of services.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it leaves"
+)]
 
 mod fixture;
 mod life;

@@ -151,34 +151,6 @@ fn other_traffic_is_left_alone() {
     });
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_socket_that_dials_a_backend_itself_sees_the_backend() {
-    let node = Node::new();
-    node.run(|| {
-        let server = serve("127.0.0.1");
-        let (mut datapath, _) = node.open();
-        install(
-            &mut datapath,
-            &[Service::new(1, "10.96.0.1:80", TCP).group(0, 0, &[server])],
-        );
-        let socket = socket2::Socket::new(
-            socket2::Domain::IPV4,
-            socket2::Type::STREAM,
-            Some(socket2::Protocol::TCP),
-        )
-        .unwrap();
-        let frontend: SocketAddr = "10.96.0.1:80".parse().unwrap();
-        socket.connect(&frontend.into()).unwrap();
-        assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(frontend));
-
-        disconnect(&socket);
-        socket.connect(&server.into()).unwrap();
-
-        assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(server));
-    });
-}
-
 /// Dials a frontend whose one backend is at `backend`, and checks what both ends see.
 fn reaches(frontend: &str, backend: &str, dialled: &str) {
     let node = Node::new();
@@ -218,18 +190,4 @@ pub(crate) fn ask(frontend: &str) -> io::Result<SocketAddr> {
     let mut said = String::new();
     stream.read_to_string(&mut said)?;
     said.parse().map_err(io::Error::other)
-}
-
-/// Dissolves a connection, so that the socket can connect anew.
-fn disconnect(socket: &socket2::Socket) {
-    use std::os::fd::AsRawFd;
-
-    let nowhere = libc::sockaddr {
-        sa_family: u16::try_from(libc::AF_UNSPEC).unwrap(),
-        sa_data: [0; 14],
-    };
-    let length = u32::try_from(size_of_val(&nowhere)).unwrap();
-    // SAFETY: the address lives until the call returns, and its length is given.
-    let result = unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) };
-    assert_eq!(result, 0);
 }

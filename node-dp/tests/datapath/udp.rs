@@ -120,6 +120,53 @@ fn a_socket_that_never_used_a_frontend_hears_backends_as_they_are() {
     });
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_socket_that_dials_a_backend_itself_sees_the_backend() {
+    let node = Node::new();
+    node.run(|| {
+        let server = serve("127.0.0.1");
+        let (mut datapath, _) = node.open();
+        let service = Service::new(1, "10.96.0.1:53", UDP).group(0, 0, &[server]);
+        install(&mut datapath, &[service]);
+        let socket = socket("0.0.0.0");
+        socket.connect("10.96.0.1:53").unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), address("10.96.0.1:53"));
+
+        socket.connect(server).unwrap();
+        socket.send(b"?").unwrap();
+
+        assert_eq!(receive(&socket).unwrap(), (server, server));
+        assert_eq!(socket.peer_addr().unwrap(), server);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connected_socket_keeps_its_peer_while_it_sends_elsewhere() {
+    let node = Node::new();
+    node.run(|| {
+        let servers = [serve("127.0.0.1"), serve("127.0.0.2")];
+        let (mut datapath, _) = node.open();
+        let services = [
+            Service::new(1, "10.96.0.1:53", UDP).group(0, 0, &servers[..1]),
+            Service::new(2, "10.96.0.2:53", UDP).group(0, 0, &servers[1..]),
+        ];
+        install(&mut datapath, &services);
+        let socket = socket("0.0.0.0");
+        socket.connect("10.96.0.1:53").unwrap();
+
+        socket.send_to(b"?", "10.96.0.2:53").unwrap();
+        socket.send(b"?").unwrap();
+
+        assert_eq!(
+            receive(&socket).unwrap(),
+            (address("10.96.0.1:53"), servers[0])
+        );
+        assert_eq!(socket.peer_addr().unwrap(), address("10.96.0.1:53"));
+    });
+}
+
 fn connected(frontend: &str, backend: &str, local: &str, dialled: &str) {
     let node = Node::new();
     node.run(|| {
