@@ -2,6 +2,13 @@
 //!
 //! What to program is decided by `node-dp-core`; here is what carries it out: sockets, netlink and the kernel's maps.
 
+pub mod agent;
+mod announce;
+pub mod config;
 pub mod datapath;
+mod device;
+mod metrics;
 pub mod probe;
+mod reconcile;
+mod status;
 pub mod tunnel;

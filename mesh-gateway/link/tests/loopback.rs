@@ -119,6 +119,18 @@ async fn a_stopping_side_says_goodbye() {
 }
 
 #[tokio::test]
+async fn a_dialer_that_stops_says_goodbye() {
+    let mut pair = Pair::start().await;
+    pair.until_up().await;
+
+    pair.stop_east.cancel();
+
+    pair.at_west.until("down", |r| !r.downs.is_empty()).await;
+    let reason = "the peer said goodbye: shutting down";
+    assert_eq!(pair.at_west.downs[0].1, reason);
+}
+
+#[tokio::test]
 async fn a_session_closed_by_its_handle_is_dialled_anew() {
     let mut pair = Pair::start().await;
     pair.until_up().await;

@@ -59,7 +59,7 @@ pub enum Reason {
     Frozen,
     /// Control lives and the path cannot be probed, so control decides.
     ControlOnly,
-    /// Control lives and the probes have not told yet.
+    /// Control lives and the probes have not told yet: the ruling before stays.
     Probing,
     /// Control is lost and the probes have not told yet: the ruling before stays.
     Waiting,
@@ -113,7 +113,7 @@ pub fn verdict(control: Control, path: Path, before: Option<Ruling>) -> Verdict 
     let (ruling, reason) = match (control, path) {
         (Control::Connected, Path::Good) => (Ruling::Up, Reason::Healthy),
         (Control::Connected, Path::Unprobed) => (Ruling::Up, Reason::ControlOnly),
-        (Control::Connected, Path::Pending) => (before.unwrap_or(Ruling::Up), Reason::Probing),
+        (Control::Connected, Path::Pending) => (before.unwrap_or(Ruling::Down), Reason::Probing),
         (Control::Connected, Path::Lost) => (Ruling::Down, Reason::PathLost),
         (Control::Lost, Path::Good) => (Ruling::Up, Reason::Frozen),
         (Control::Lost, Path::Unprobed) => (Ruling::Down, Reason::ControlLost),
@@ -164,14 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cluster_is_up_only_once_something_speaks_for_it() {
-        assert_eq!(
-            verdict(Control::Connected, Path::Pending, None).ruling,
-            Ruling::Up
-        );
-        assert_eq!(
-            verdict(Control::Lost, Path::Pending, None).ruling,
-            Ruling::Down
-        );
+    fn a_new_cluster_that_is_probed_is_up_only_once_its_path_is_good() {
+        for control in [Control::Connected, Control::Lost] {
+            assert_eq!(verdict(control, Path::Pending, None).ruling, Ruling::Down);
+            assert_eq!(verdict(control, Path::Good, None).ruling, Ruling::Up);
+        }
     }
 }

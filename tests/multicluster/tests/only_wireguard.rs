@@ -51,6 +51,22 @@ fn a_capture_between_the_clusters_has_only_wireguard_and_quic() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_capture_sees_what_is_not_wireguard() {
+    let topology = Topology::demo().unwrap().named("wireplain");
+    let lab = Lab::up(&topology, &Options::without_daemons()).unwrap();
+    let west = lab.plan().node("west", "n1").unwrap();
+    let mut plain = capture(&lab, &west.device, UNEXPECTED);
+
+    let url = format!("http://{}:1/", west.ipv4);
+    let call = lab.spawn_on_node("east", "n1", ["curl", "-s", "-m", "1", &url]);
+    call.unwrap().wait().unwrap();
+
+    let first = BufReader::new(plain.take_stdout().unwrap()).lines().next();
+    assert!(first.unwrap().unwrap().contains("172.18.2.11.1"));
+}
+
 /// Starts a capture and waits until it is at work.
 fn capture(lab: &Lab, device: &str, filter: &str) -> Process {
     let argv = [

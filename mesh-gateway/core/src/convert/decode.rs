@@ -58,6 +58,7 @@ pub fn decode_position(position: &wire::Position) -> Cursor {
     Cursor {
         epoch: Epoch(position.epoch),
         revision: Revision(position.revision),
+        snapshot_floor: None,
     }
 }
 

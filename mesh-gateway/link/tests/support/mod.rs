@@ -1,5 +1,7 @@
 //! Two ends of a link on loopback: stores to publish, replicas of what the peer says, and a relay that can be cut.
 
+mod relay;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -29,9 +31,9 @@ use mesh_link::{
         DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
     },
 };
+use relay::Relay;
 use tokio::{
-    net::UdpSocket,
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -303,67 +305,5 @@ impl Pair {
         self.at_west
             .until("west's first session", |r| !r.ups.is_empty())
             .await;
-    }
-}
-
-/// Passes datagrams on, unless it is cut.
-pub(crate) struct Relay {
-    pub(crate) address: SocketAddr,
-    is_cut: watch::Sender<bool>,
-}
-
-impl Relay {
-    async fn start(target: SocketAddr) -> Self {
-        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let address = socket.local_addr().unwrap();
-        let (is_cut, cut) = watch::channel(false);
-        tokio::spawn(async move {
-            let mut upstreams: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
-            let mut buffer = vec![0; 65536];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-                if *cut.borrow() {
-                    continue;
-                }
-                if !upstreams.contains_key(&from) {
-                    let upstream = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    upstream.connect(target).await.unwrap();
-                    tokio::spawn(pass_back(
-                        Arc::clone(&upstream),
-                        Arc::clone(&socket),
-                        from,
-                        cut.clone(),
-                    ));
-                    upstreams.insert(from, upstream);
-                }
-                // The listener may be gone: then the datagram is lost, as datagrams are.
-                drop(upstreams[&from].send(&buffer[..length]).await);
-            }
-        });
-        Self { address, is_cut }
-    }
-
-    pub(crate) fn cut(&self) {
-        self.is_cut.send_replace(true);
-    }
-
-    pub(crate) fn heal(&self) {
-        self.is_cut.send_replace(false);
-    }
-}
-
-async fn pass_back(
-    upstream: Arc<UdpSocket>,
-    socket: Arc<UdpSocket>,
-    to: SocketAddr,
-    cut: watch::Receiver<bool>,
-) {
-    let mut buffer = vec![0; 65536];
-    loop {
-        let Ok(length) = upstream.recv(&mut buffer).await else {
-            continue;
-        };
-        if !*cut.borrow() {
-            drop(socket.send_to(&buffer[..length], to).await);
-        }
     }
 }

@@ -1,0 +1,175 @@
+//! Decides who may have a session: the gateways of linked clusters, and the nodes of this one.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use certs::identity::{Role, SpiffeId};
+use cluster_registry::name::{ClusterName, NodeName};
+use mesh_link::{
+    event::Report,
+    feed::Feed,
+    listen::{Authorise, Denied, Grant},
+    resume::Resume,
+};
+use tokio::sync::mpsc;
+
+use crate::config::{Dial, Link};
+
+/// The positions that the nodes' next sessions resume from, shared by whoever admits them and whoever forgets them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeResumes(Arc<Mutex<BTreeMap<NodeName, Resume>>>);
+
+impl NodeResumes {
+    /// The position of a node, made if it is not there.
+    ///
+    /// Only holders of a valid certificate of this cluster get here, so there are as many as nodes.
+    fn of(&self, node: &NodeName) -> Resume {
+        let mut resumes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        resumes.entry(node.clone()).or_default().clone()
+    }
+}
+
+/// Who may have a session, and what each gets.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) cluster: ClusterName,
+    /// The linked clusters, with the position that a session with each resumes from.
+    pub(crate) peers: BTreeMap<ClusterName, Admitted>,
+    pub(crate) nodes: NodeResumes,
+    /// What peers may know.
+    pub(crate) exports: Feed,
+    /// What nodes must know.
+    pub(crate) feed: Feed,
+    pub(crate) reports: mpsc::Sender<Report>,
+}
+
+/// A linked cluster.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) resume: Resume,
+    /// Whether this side dials and its session is the one that stays.
+    is_ours_to_dial: bool,
+}
+
+impl Admitted {
+    /// A linked cluster, as the link of this cluster says.
+    pub(crate) fn new(own: &ClusterName, link: &Link, resume: Resume) -> Self {
+        // Where both sides dial, one of both sessions must give way, or each would replace the other for ever.
+        let is_ours_to_dial = link.dial != Dial::Never && *own < link.cluster;
+        Self {
+            resume,
+            is_ours_to_dial,
+        }
+    }
+}
+
+impl Authorise for Admission {
+    fn authorise(&self, peer: &SpiffeId, address: SocketAddr) -> Result<Grant, Denied> {
+        let (feed, resume) = match &peer.role {
+            Role::Gateway => (&self.exports, self.admit_gateway(peer)?),
+            Role::Node(node) if peer.cluster == self.cluster => {
+                (&self.feed, self.nodes.of(node))
+            }
+            Role::Node(_) => {
+                return Err(denied(format!("{peer} is a node of another cluster")));
+            }
+        };
+        tracing::debug!(%peer, %address, "session admitted");
+        Ok(Grant {
+            feed: feed.clone(),
+            resume,
+            events: self.reports.clone(),
+        })
+    }
+}
+
+impl Admission {
+    fn admit_gateway(&self, peer: &SpiffeId) -> Result<Resume, Denied> {
+        let Some(admitted) = self.peers.get(&peer.cluster) else {
+            return Err(denied(format!(
+                "no link is configured to cluster {}",
+                peer.cluster
+            )));
+        };
+        if admitted.is_ours_to_dial {
+            return Err(denied(format!(
+                "cluster {} is dialled from here",
+                peer.cluster
+            )));
+        }
+        Ok(admitted.resume.clone())
+    }
+}
+
+fn denied(reason: String) -> Denied {
+    Denied { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use certs::identity::TrustDomain;
+    use cluster_registry::store::{Cursor, Epoch, Revision};
+    use mesh_link::feed::FeedServer;
+
+    use super::*;
+
+    #[test]
+    fn gateways_of_linked_clusters_and_own_nodes_are_admitted() {
+        let admission = admission("zurich", &["name=west,dial=never"]);
+
+        assert!(try_peer(&admission, "west/gateway").is_ok());
+        assert!(try_peer(&admission, "zurich/node/n1").is_ok());
+    }
+
+    #[test]
+    fn strangers_are_denied_with_the_reason() {
+        let admission = admission("zurich", &["name=west,dial=never"]);
+
+        for (id, says) in [
+            ("north/gateway", "no link is configured to cluster north"),
+            ("zurich/gateway", "no link is configured to cluster zurich"),
+            ("west/node/n1", "is a node of another cluster"),
+        ] {
+            let denied = try_peer(&admission, id).unwrap_err();
+            assert!(denied.reason.ends_with(says), "{}", denied.reason);
+        }
+    }
+
+    #[test]
+    fn only_one_side_of_a_link_is_heard_when_both_dial() {
+        let link = |name: &str| format!("name={name},address=192.0.2.2:4700,dial=always");
+        let east = admission("east", &[&link("west")]);
+        let west = admission("west", &[&link("east")]);
+
+        assert!(try_peer(&east, "west/gateway").is_err());
+        assert!(try_peer(&west, "east/gateway").is_ok());
+    }
+
+    fn admission(cluster: &str, links: &[&str]) -> Admission {
+        let cluster = ClusterName::parse(cluster).unwrap();
+        let (feed, _server) = FeedServer::new(Cursor::at(Epoch(1), Revision(0)));
+        let (reports, _) = mpsc::channel(1);
+        let peers = links.iter().map(|text| {
+            let link: Link = text.parse().unwrap();
+            let admitted = Admitted::new(&cluster, &link, Resume::default());
+            (link.cluster, admitted)
+        });
+        Admission {
+            peers: peers.collect(),
+            cluster,
+            nodes: NodeResumes::default(),
+            exports: feed.clone(),
+            feed,
+            reports,
+        }
+    }
+
+    fn try_peer(admission: &Admission, path: &str) -> Result<Grant, Denied> {
+        let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+        let id = SpiffeId::parse(&format!("spiffe://{trust_domain}/cluster/{path}")).unwrap();
+        admission.authorise(&id, SocketAddr::from(([192, 0, 2, 9], 4700)))
+    }
+}

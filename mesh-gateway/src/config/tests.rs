@@ -1,0 +1,99 @@
+//! Tests of the settings: what a link's text means, and which flags do not fit together.
+
+use clap::Parser;
+
+use super::*;
+
+#[test]
+fn a_link_says_where_its_peer_is_and_what_it_may_announce() {
+    let config = config(&[
+        "--link",
+        "name=west,address=192.0.2.2:4700,address=[2001:db8::2]:4700,dial=always,\
+         namespaces=shop+bank,cidrs=10.2.0.0/16+fd00:2::/48",
+    ])
+    .unwrap();
+
+    let [link] = &config.links[..] else {
+        panic!("{:?}", config.links);
+    };
+    assert_eq!(link.cluster.as_str(), "west");
+    assert_eq!(link.addresses.len(), 2);
+    assert_eq!(link.dial, Dial::Always);
+    let described = link.describe();
+    assert_eq!(described["namespaces"], json!(["bank", "shop"]));
+    assert_eq!(described["cidrs"], json!(["10.2.0.0/16", "fd00:2::/48"]));
+}
+
+#[test]
+fn the_cluster_whose_name_sorts_first_dials() {
+    let link: Link = "name=west,address=192.0.2.2:4700".parse().unwrap();
+    let name = |text| ClusterName::parse(text).unwrap();
+
+    assert!(link.is_dialled_by(&name("east")));
+    assert!(!link.is_dialled_by(&name("zurich")));
+}
+
+#[test]
+fn malformed_links_say_what_is_wrong() {
+    for (text, says) in [
+        ("west", "'west' is not key=value"),
+        ("address=192.0.2.2:4700", "name=CLUSTER is missing"),
+        ("name=west,name=east", "'name' is there twice"),
+        ("name=WEST", "'WEST' is not a valid name"),
+        (
+            "name=west,address=192.0.2.2",
+            "'192.0.2.2' is not IP:PORT",
+        ),
+        (
+            "name=west,dial=maybe",
+            "'maybe' is not auto, always or never",
+        ),
+        ("name=west,cidrs=ten", "'ten' is not a range"),
+        ("name=west,color=red", "'color' is not one of"),
+    ] {
+        let error = text.parse::<Link>().unwrap_err().to_string();
+        assert!(error.starts_with(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_refused() {
+    for (flags, says) in [
+        (
+            &["--link", "name=east,address=192.0.2.2:4700"][..],
+            "--link east is this cluster itself",
+        ),
+        (&["--link", "name=west"], "--link west has no address"),
+        (
+            &["--link", "name=a,dial=never", "--link", "name=a,dial=never"],
+            "--link a is there twice",
+        ),
+        (&["--heartbeat-interval", "1ms"], "--heartbeat-interval"),
+        (&["--detect-multiplier", "0"], "--detect-multiplier"),
+        (&["--trust-domain", "A"], "--trust-domain"),
+    ] {
+        let error = config(flags).unwrap_err().to_string();
+        assert!(error.starts_with(says), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn a_link_that_is_not_dialled_needs_no_address() {
+    assert!(config(&["--link", "name=west,dial=never"]).is_ok());
+    assert!(config(&["--link", "name=aachen"]).is_ok());
+}
+
+#[test]
+fn one_source_must_be_chosen() {
+    let base = ["gateway", "--cluster", "east", "--credentials", "c"];
+
+    assert!(Args::try_parse_from(base).is_err());
+    let both = base.iter().chain(&["--manifests", "m", "--kubernetes"]);
+    assert!(Args::try_parse_from(both).is_err());
+}
+
+fn config(flags: &[&str]) -> Result<Config, ConfigError> {
+    let base = ["gateway", "--cluster=east", "--credentials=c", "--manifests=m"];
+    let args = base.iter().chain(flags);
+    Config::try_from(Args::parse_from(args))
+}

@@ -1,0 +1,96 @@
+//! The nodes of this cluster: each may announce its own tunnel end, and nothing else.
+
+use std::collections::BTreeMap;
+
+use cluster_registry::{
+    name::{ClusterName, NodeName},
+    registry::Registry,
+    resource::{Resource, ResourceId},
+};
+use mesh_link::event::{PeerEvent, Report, Update};
+
+use super::seat::Seat;
+
+/// A node's agent.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) seat: Seat,
+    /// During a snapshot, whether it has announced its tunnel end in it.
+    has_said_tunnel: Option<bool>,
+}
+
+/// The nodes that have had a session, by name.
+pub(super) type Nodes = BTreeMap<NodeName, Node>;
+
+/// Takes what a node's session reports.
+pub(super) fn handle_report(
+    nodes: &mut Nodes,
+    registry: &mut Registry,
+    cluster: &ClusterName,
+    name: &NodeName,
+    report: Report,
+) {
+    let node = nodes.entry(name.clone()).or_default();
+    let session = report.session;
+    let is_current = node.seat.is_of(session);
+    match report.event {
+        PeerEvent::Up {
+            address,
+            handle,
+            resumed: _,
+        } => {
+            if node.seat.take(session, address, handle) {
+                node.has_said_tunnel = None;
+            }
+        }
+        PeerEvent::Down { .. } => {
+            node.seat.leave(session);
+        }
+        PeerEvent::SnapshotBegin if is_current => node.has_said_tunnel = Some(false),
+        PeerEvent::Updates(updates) if is_current => {
+            for update in updates {
+                apply(node, registry, cluster, name, update);
+            }
+        }
+        PeerEvent::SnapshotEnd if is_current => {
+            if node.has_said_tunnel.take() == Some(false) {
+                registry.apply_tunnel(name, None, None);
+            }
+        }
+        PeerEvent::Rtt(rtt) if is_current => node.seat.rtt = Some(rtt),
+        PeerEvent::Refused(refusal) if is_current => {
+            tracing::warn!(node = %name, reason = refusal.label(), "an agent's update is refused");
+        }
+        PeerEvent::SnapshotBegin
+        | PeerEvent::Updates(_)
+        | PeerEvent::SnapshotEnd
+        | PeerEvent::Rtt(_)
+        | PeerEvent::Refused(_)
+        | PeerEvent::Progress(_)
+        | PeerEvent::Unreachable { .. } => {}
+    }
+}
+
+fn apply(
+    node: &mut Node,
+    registry: &mut Registry,
+    cluster: &ClusterName,
+    name: &NodeName,
+    update: Update,
+) {
+    let is_own = update.key.cluster == *cluster
+        && update.key.id == ResourceId::Tunnel(name.clone());
+    let tunnel = match update.value {
+        Some(Resource::Tunnel(tunnel)) if is_own => Some(tunnel),
+        None if is_own => None,
+        Some(_) | None => {
+            tracing::warn!(node = %name, key = ?update.key, "an agent may announce its own tunnel end only");
+            return;
+        }
+    };
+    if let Some(has_said) = &mut node.has_said_tunnel {
+        *has_said = true;
+    }
+    tracing::debug!(node = %name, ?tunnel, "tunnel end announced");
+    registry.apply_tunnel(name, tunnel, update.trace);
+}

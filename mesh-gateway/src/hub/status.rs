@@ -1,0 +1,121 @@
+//! Writes down what `/v1/status` shows, from the hub's own state.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cluster_registry::{
+    name::{ClusterName, ServiceName},
+    registry::Registry,
+    service::{ClusterAffinity, Service as Definition, ServicePort},
+    store::Cursor,
+    view::MergedService,
+};
+use isthmus_daemon::status::{
+    BackendCount, NodeSession, Peer as PeerStatus, Port, Problem as ProblemStatus, Service,
+    StorePosition,
+};
+
+use super::{nodes::Nodes, peers::Peer};
+
+pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> PeerStatus {
+    let summary = registry.peer_summary(name).unwrap_or_default();
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    for (reason, count) in summary.refused.iter().chain(&peer.unreadable) {
+        *refused.entry((*reason).to_owned()).or_default() += count;
+    }
+    PeerStatus {
+        cluster: name.to_string(),
+        state: peer.state,
+        since_unix_ms: unix_ms(peer.since),
+        address: peer.seat.address,
+        rtt_us: peer.seat.rtt.map(micros),
+        reason: peer.reason.clone(),
+        accepted: summary.accepted,
+        refused,
+        services: number(summary.services),
+        endpoints: number(summary.endpoints),
+        sessions: peer.seat.sessions,
+    }
+}
+
+pub(super) fn nodes(nodes: &Nodes) -> Vec<NodeSession> {
+    let session = |(name, node): (&_, &super::nodes::Node)| NodeSession {
+        node: ToString::to_string(name),
+        connected: node.seat.is_taken(),
+        address: node.seat.address,
+        rtt_us: node.seat.rtt.map(micros),
+    };
+    nodes.iter().map(session).collect()
+}
+
+pub(super) fn service(name: &ServiceName, merged: &MergedService) -> Service {
+    let foreign = merged.remote.values().next();
+    let definition = merged.local.as_ref().or(foreign);
+    let backends = merged.endpoints.iter().map(|(cluster, endpoints)| {
+        let ready = endpoints.values().filter(|e| e.conditions.ready).count();
+        let count = BackendCount {
+            ready: number(ready),
+            total: number(endpoints.len()),
+        };
+        (cluster.to_string(), count)
+    });
+    Service {
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+        global: merged.is_global(),
+        affinity: affinity(definition).to_owned(),
+        cluster_ips: merged
+            .local
+            .as_ref()
+            .map_or_else(Vec::new, |local| local.cluster_ips.clone()),
+        ports: definition.map_or_else(Vec::new, |d| d.ports.iter().map(port).collect()),
+        backends: backends.collect(),
+    }
+}
+
+pub(super) fn problem(problem: &cluster_registry_kube::source::Problem) -> ProblemStatus {
+    ProblemStatus {
+        file: problem.file.clone(),
+        document: problem.document,
+        reason: problem.reason.clone(),
+    }
+}
+
+pub(super) fn position(cursor: Cursor) -> StorePosition {
+    StorePosition {
+        epoch: cursor.epoch.0,
+        revision: cursor.revision.0,
+    }
+}
+
+/// A time in whole milliseconds since 1970; a clock before that counts as 1970.
+pub(super) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn affinity(definition: Option<&Definition>) -> &'static str {
+    match definition.map(|d| d.sharing.affinity).unwrap_or_default() {
+        ClusterAffinity::None => "none",
+        ClusterAffinity::Local => "local",
+        ClusterAffinity::Remote => "remote",
+    }
+}
+
+fn port(port: &ServicePort) -> Port {
+    Port {
+        name: port.name.as_ref().map(ToString::to_string),
+        protocol: port.protocol.to_string(),
+        port: port.port,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

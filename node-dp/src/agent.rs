@@ -1,0 +1,315 @@
+//! The agent: opens what it needs, starts its tasks, and ends them in order.
+//!
+//! | task | owns | ends |
+//! |---|---|---|
+//! | dialer | the session with the gateway | on shutdown |
+//! | announce | what this node announces | on shutdown |
+//! | reconcile | replica, planner, maps | on shutdown, or with the dialer |
+//! | device | tunnel device, routes, prober | on shutdown |
+//! | admin | health, metrics, status | on shutdown |
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, ensure};
+use certs::{credentials::Credentials, identity::SpiffeId};
+use cluster_registry::node;
+use isthmus_daemon::{
+    admin::{self, AdminState},
+    readiness::Readiness,
+    shutdown,
+    telemetry::{self, TelemetryConfig},
+};
+use mesh_link::{
+    dial::Dialer,
+    event::Report,
+    resume::Resume,
+    settings::{
+        DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
+    },
+};
+use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    announce::Announce,
+    config::Config,
+    datapath::{Datapath, DatapathConfig},
+    device::{Device, DeviceSettings},
+    metrics::Metrics,
+    reconcile::{Inputs, Outputs, Reconcile, TunnelSide},
+    status::StatusSource,
+    tunnel::{self, Implementation, Tunnel},
+};
+
+/// How many reports of the session may wait: beyond, the gateway is not read, and it conflates.
+const REPORT_DEPTH: usize = 64;
+
+/// How many questions for the status may wait.
+const REQUEST_DEPTH: usize = 8;
+
+/// How long to wait before a gateway's name is asked for again.
+const RESOLVE_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the agent until a signal ends it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal().context("listening for signals")?;
+    let telemetry = telemetry::init(&TelemetryConfig {
+        service_name: "isthmus-agent",
+        cluster: config.cluster.clone(),
+        otlp_endpoint: config.otlp_endpoint.clone(),
+        log_format: config.log_format,
+    })
+    .context("starting telemetry")?;
+    let deadline = config.shutdown_deadline;
+    let readiness = Readiness::new();
+    let tasks = start(config, &readiness, &shutdown).await?;
+
+    shutdown.cancelled().await;
+    readiness.drain();
+    tasks.close();
+    if tokio::time::timeout(deadline, tasks.wait()).await.is_err() {
+        tracing::warn!(?deadline, "not all tasks have ended in time");
+    }
+    tracing::info!("ended; what is pinned goes on serving");
+    telemetry.flush().await;
+    Ok(())
+}
+
+/// Removes everything that an agent leaves on a node.
+pub async fn uninstall(bpffs: &Path, device: &str) -> anyhow::Result<()> {
+    Datapath::detach_all(bpffs).context("removing programs and maps")?;
+    tunnel::uninstall(device)
+        .await
+        .context("removing the tunnel")?;
+    Ok(())
+}
+
+async fn start(
+    config: Config,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
+    let started_at = SystemTime::now();
+    let tasks = TaskTracker::new();
+    let credentials = load_credentials(&config)?;
+    let key = tunnel::load_or_create_key(&config.state_dir).context("loading the node's key")?;
+    let listener = TcpListener::bind(config.admin_listen)
+        .await
+        .with_context(|| format!("listening on {}", config.admin_listen))?;
+
+    let (datapath, adoption) = Datapath::open(DatapathConfig {
+        bpffs: config.bpffs.clone(),
+        ..DatapathConfig::new(config.cgroup.clone())
+    })
+    .context("opening the datapath")?;
+    tracing::info!(?adoption, "the datapath is open");
+    let features = datapath.features().to_vec();
+
+    let opened = open_tunnel(&config, &key).await?;
+    let announced = opened.as_ref().map(|_| node::Tunnel {
+        public_key: key.public_key(),
+        port: config.wireguard_port,
+        probe_port: config.probe_port,
+        probe_address: IpAddr::V6(probe_address(&key.public_key())),
+    });
+    let side = opened.as_ref().map(|(_, tunnel)| TunnelSide {
+        tunnels: Tunnels::new(
+            config.cluster.clone(),
+            config.node.clone(),
+            key.public_key(),
+        ),
+        dies_with_agent: tunnel.implementation() == Implementation::Userspace,
+    });
+
+    let (plan_tx, plan) = watch::channel(None);
+    let (targets_tx, targets) = watch::channel(Arc::default());
+    let (paths_tx, paths) = watch::channel(crate::probe::Paths::new());
+    let (reports_tx, reports) = mpsc::channel(REPORT_DEPTH);
+    let (status_tx, requests) = mpsc::channel(REQUEST_DEPTH);
+    let metrics = Metrics::default();
+    let inputs = Inputs {
+        reports,
+        paths,
+        requests,
+        shutdown: shutdown.clone(),
+    };
+    let outputs = Outputs {
+        plan: plan_tx,
+        targets: targets_tx,
+    };
+    let reconcile = Reconcile::open(
+        config.cluster.clone(),
+        datapath,
+        side,
+        (inputs, outputs),
+        readiness.guard("gateway"),
+        metrics.clone(),
+    )
+    .context("reading the maps")?;
+    tasks.spawn(reconcile.run());
+
+    let (device_tx, device_requests) = mpsc::channel(REQUEST_DEPTH);
+    let has_tunnel = opened.is_some();
+    if let Some((settings, tunnel)) = opened {
+        let device = Device {
+            settings,
+            plan,
+            targets,
+            paths: paths_tx,
+            requests: device_requests,
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(device.run(tunnel));
+    }
+    let status = StatusSource {
+        cluster: config.cluster.clone(),
+        node: config.node.clone(),
+        started_at,
+        readiness: readiness.clone(),
+        features,
+        reconcile: status_tx,
+        device: has_tunnel.then_some(device_tx),
+    };
+    spawn_admin(&tasks, listener, status, &metrics, shutdown);
+    spawn_session(&tasks, &config, credentials, announced, reports_tx, shutdown);
+    Ok(tasks)
+}
+
+fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
+    let credentials = Credentials::load(&config.credentials).context("loading the credentials")?;
+    let expected = SpiffeId::node(
+        config.trust_domain.clone(),
+        config.cluster.clone(),
+        config.node.clone(),
+    );
+    ensure!(
+        *credentials.id() == expected,
+        "the certificate is of {}, not of {expected}",
+        credentials.id(),
+    );
+    Ok(credentials)
+}
+
+async fn open_tunnel(
+    config: &Config,
+    key: &tunnel::PrivateKey,
+) -> anyhow::Result<Option<(DeviceSettings, Tunnel)>> {
+    let Some(mode) = config.tunnel else {
+        return Ok(None);
+    };
+    let settings = DeviceSettings {
+        mode,
+        device: config.tunnel_device.clone(),
+        port: config.wireguard_port,
+        mtu: config.tunnel_mtu,
+        key: key.clone(),
+        probe_port: config.probe_port,
+        probe: config.probe,
+        node: config.node.clone(),
+    };
+    let tunnel = settings.open().await.context("opening the tunnel")?;
+    Ok(Some((settings, tunnel)))
+}
+
+fn spawn_admin(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    status: StatusSource,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let readiness = status.readiness.clone();
+    let status = Arc::new(status);
+    let state = AdminState::new(Arc::new(registry), readiness, move || {
+        Arc::clone(&status).json()
+    });
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        if let Err(error) = admin::serve(listener, state, shutdown).await {
+            tracing::error!(%error, "the admin server has ended");
+        }
+    });
+}
+
+fn spawn_session(
+    tasks: &TaskTracker,
+    config: &Config,
+    credentials: Credentials,
+    announced: Option<node::Tunnel>,
+    events: mpsc::Sender<Report>,
+    shutdown: &CancellationToken,
+) {
+    let (feed, announce) = Announce::new(
+        config.cluster.clone(),
+        config.node.clone(),
+        announced,
+        shutdown.clone(),
+    );
+    tasks.spawn(announce.run());
+    let settings = Settings {
+        cluster: config.cluster.clone(),
+        is_node: true,
+        credentials: Arc::new(credentials),
+        heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
+        detect_multiplier: DEFAULT_DETECT_MULTIPLIER,
+    };
+    let expected = SpiffeId::gateway(config.trust_domain.clone(), config.cluster.clone());
+    let gateways = config.gateways.clone();
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let Some(addresses) = resolve(&gateways, &shutdown).await else {
+            return;
+        };
+        let dialer = Dialer {
+            settings,
+            expected,
+            addresses,
+            feed,
+            resume: Resume::default(),
+            events,
+            max_backoff: DEFAULT_MAX_BACKOFF,
+            seed: seed(),
+        };
+        dialer.run(shutdown).await;
+    });
+}
+
+/// The addresses of all gateways whose names are known, once there is one.
+async fn resolve(gateways: &[String], shutdown: &CancellationToken) -> Option<Vec<SocketAddr>> {
+    loop {
+        let mut addresses = Vec::new();
+        for gateway in gateways {
+            match tokio::net::lookup_host(gateway).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => tracing::warn!(gateway, %error, "the gateway's name is not known"),
+            }
+        }
+        if !addresses.is_empty() {
+            return Some(addresses);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESOLVE_RETRY) => {}
+            () = shutdown.cancelled() => return None,
+        }
+    }
+}
+
+/// Another one in each process, so that agents do not dial in step.
+fn seed() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::from(since.subsec_nanos()) ^ (u64::from(std::process::id()) << 32)
+}

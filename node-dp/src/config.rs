@@ -1,0 +1,307 @@
+//! The agent's flags, and what they come to once checked.
+
+use std::{fmt, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use certs::identity::{ParseIdError, TrustDomain};
+use clap::Parser;
+use cluster_registry::name::{ClusterName, NodeName};
+use isthmus_daemon::{duration, telemetry::LogFormat};
+use node_dp_core::probe::ProbeConfig;
+use serde_json::json;
+
+use crate::tunnel;
+
+/// The agent of one node: sends the traffic of services where it belongs.
+#[derive(Debug, Parser)]
+#[command(name = "isthmus-agent", version)]
+pub struct Args {
+    /// The cluster that the node belongs to.
+    #[arg(long, env = "ISTHMUS_CLUSTER", required_unless_present = "uninstall")]
+    pub cluster: Option<ClusterName>,
+    /// The node's name, as Kubernetes and its certificate know it.
+    #[arg(long, env = "ISTHMUS_NODE", required_unless_present = "uninstall")]
+    pub node: Option<NodeName>,
+    /// The trust domain of the clusterset.
+    #[arg(long, env = "ISTHMUS_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// The directory with ca.pem, cert.pem and key.pem.
+    #[arg(
+        long,
+        env = "ISTHMUS_CREDENTIALS",
+        value_name = "DIR",
+        required_unless_present = "uninstall"
+    )]
+    pub credentials: Option<PathBuf>,
+    /// Where a gateway of the own cluster listens, as ADDRESS:PORT or NAME:PORT; several are tried in turn.
+    #[arg(
+        long,
+        env = "ISTHMUS_GATEWAY",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        required_unless_present = "uninstall"
+    )]
+    pub gateway: Vec<String>,
+    /// Where the node's key is kept.
+    #[arg(
+        long,
+        env = "ISTHMUS_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/isthmus"
+    )]
+    pub state_dir: PathBuf,
+    /// Where maps and programs are pinned; a bpffs is mounted there if there is none.
+    #[arg(
+        long,
+        env = "ISTHMUS_BPFFS",
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/isthmus"
+    )]
+    pub bpffs: PathBuf,
+    /// The cgroup v2 directory whose processes see the services [default: where cgroup2 is mounted].
+    #[arg(long, env = "ISTHMUS_CGROUP", value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Which WireGuard carries traffic between clusters: auto, kernel, userspace, or off for none.
+    #[arg(long, env = "ISTHMUS_TUNNEL", default_value = "auto")]
+    pub tunnel: String,
+    /// The name of the tunnel device.
+    #[arg(
+        long,
+        env = "ISTHMUS_TUNNEL_DEVICE",
+        value_name = "NAME",
+        default_value = "isthmus0"
+    )]
+    pub tunnel_device: String,
+    /// The MTU inside the tunnel.
+    #[arg(long, env = "ISTHMUS_TUNNEL_MTU", default_value_t = tunnel::DEFAULT_MTU)]
+    pub tunnel_mtu: u16,
+    /// The UDP port of the tunnels.
+    #[arg(long, env = "ISTHMUS_WIREGUARD_PORT", value_name = "PORT", default_value_t = 51_872)]
+    pub wireguard_port: u16,
+    /// The UDP port of path probes, inside the tunnels.
+    #[arg(long, env = "ISTHMUS_PROBE_PORT", value_name = "PORT", default_value_t = 4701)]
+    pub probe_port: u16,
+    /// The time between two probes of a node.
+    #[arg(
+        long,
+        env = "ISTHMUS_PROBE_INTERVAL",
+        value_name = "DURATION",
+        default_value = "100ms",
+        value_parser = duration::parse
+    )]
+    pub probe_interval: Duration,
+    /// So many probes in a row lose a path, or bring it back.
+    #[arg(
+        long,
+        env = "ISTHMUS_PROBE_MULTIPLIER",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub probe_multiplier: u32,
+    /// Where health, metrics and status are served.
+    #[arg(
+        long,
+        env = "ISTHMUS_ADMIN_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9471"
+    )]
+    pub admin_listen: SocketAddr,
+    /// Where traces go (OTLP over gRPC).
+    #[arg(long, env = "ISTHMUS_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// How log lines look: text or json.
+    #[arg(long, env = "ISTHMUS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// How long the end may take.
+    #[arg(
+        long,
+        env = "ISTHMUS_SHUTDOWN_DEADLINE",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = duration::parse
+    )]
+    pub shutdown_deadline: Duration,
+    /// Prints the configuration and ends.
+    #[arg(long)]
+    pub print_config: bool,
+    /// Removes programs, maps, routes and the tunnel device from the node, and ends.
+    #[arg(long)]
+    pub uninstall: bool,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterName,
+    /// The node.
+    pub node: NodeName,
+    /// The trust domain of the clusterset.
+    pub trust_domain: TrustDomain,
+    /// The directory with the credentials.
+    pub credentials: PathBuf,
+    /// Where gateways listen, not yet resolved.
+    pub gateways: Vec<String>,
+    /// Where the node's key is kept.
+    pub state_dir: PathBuf,
+    /// Where maps and programs are pinned.
+    pub bpffs: PathBuf,
+    /// The cgroup whose processes see the services.
+    pub cgroup: PathBuf,
+    /// Which tunnels; `None` for none.
+    pub tunnel: Option<tunnel::Mode>,
+    /// The name of the tunnel device.
+    pub tunnel_device: String,
+    /// The MTU inside the tunnel.
+    pub tunnel_mtu: u16,
+    /// The UDP port of the tunnels.
+    pub wireguard_port: u16,
+    /// The UDP port of path probes.
+    pub probe_port: u16,
+    /// How paths are probed.
+    pub probe: ProbeConfig,
+    /// Where health, metrics and status are served.
+    pub admin_listen: SocketAddr,
+    /// Where traces go.
+    pub otlp_endpoint: Option<String>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// How long the end may take.
+    pub shutdown_deadline: Duration,
+}
+
+/// Why flags make no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A flag that is needed is not there.
+    #[error("--{0} is needed")]
+    Missing(&'static str),
+    /// The trust domain is not one.
+    #[error("--trust-domain")]
+    TrustDomain(#[from] ParseIdError),
+    /// A gateway's address has no port.
+    #[error("--gateway {0}: write ADDRESS:PORT or NAME:PORT")]
+    Gateway(String),
+    /// The tunnel mode is not one.
+    #[error("--tunnel {0}: write auto, kernel, userspace or off")]
+    Tunnel(String),
+    /// The interval is zero.
+    #[error("--probe-interval must be longer than nothing")]
+    ProbeInterval,
+    /// The mounts could not be read.
+    #[error("cannot read /proc/mounts to find the cgroup2 mount")]
+    Mounts(#[source] io::Error),
+    /// No cgroup v2 hierarchy is mounted.
+    #[error("no cgroup2 is mounted: mount one, or name one with --cgroup")]
+    NoCgroup2,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, Self::Error> {
+        let has_port = |gateway: &&String| {
+            let port = gateway.rsplit_once(':').map(|(_, port)| port);
+            port.is_none_or(|port| port.parse::<u16>().is_err())
+        };
+        if let Some(gateway) = args.gateway.iter().find(has_port) {
+            return Err(ConfigError::Gateway(gateway.clone()));
+        }
+        if args.gateway.is_empty() {
+            return Err(ConfigError::Missing("gateway"));
+        }
+        if args.probe_interval.is_zero() {
+            return Err(ConfigError::ProbeInterval);
+        }
+        let cgroup = match args.cgroup {
+            Some(cgroup) => cgroup,
+            None => cgroup2_mount()?,
+        };
+        Ok(Self {
+            cluster: args.cluster.ok_or(ConfigError::Missing("cluster"))?,
+            node: args.node.ok_or(ConfigError::Missing("node"))?,
+            trust_domain: TrustDomain::parse(&args.trust_domain)?,
+            credentials: args.credentials.ok_or(ConfigError::Missing("credentials"))?,
+            gateways: args.gateway,
+            state_dir: args.state_dir,
+            bpffs: args.bpffs,
+            cgroup,
+            tunnel: parse_tunnel(&args.tunnel)?,
+            tunnel_device: args.tunnel_device,
+            tunnel_mtu: args.tunnel_mtu,
+            wireguard_port: args.wireguard_port,
+            probe_port: args.probe_port,
+            probe: ProbeConfig {
+                interval: args.probe_interval,
+                multiplier: args.probe_multiplier,
+            },
+            admin_listen: args.admin_listen,
+            otlp_endpoint: args.otlp_endpoint,
+            log_format: args.log_format,
+            shutdown_deadline: args.shutdown_deadline,
+        })
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tunnel = self.tunnel.map_or("off", tunnel_label);
+        let json = json!({
+            "cluster": self.cluster.as_str(),
+            "node": self.node.as_str(),
+            "trust-domain": self.trust_domain.as_str(),
+            "credentials": self.credentials,
+            "gateway": self.gateways,
+            "state-dir": self.state_dir,
+            "bpffs": self.bpffs,
+            "cgroup": self.cgroup,
+            "tunnel": tunnel,
+            "tunnel-device": self.tunnel_device,
+            "tunnel-mtu": self.tunnel_mtu,
+            "wireguard-port": self.wireguard_port,
+            "probe-port": self.probe_port,
+            "probe-interval": format!("{}ms", self.probe.interval.as_millis()),
+            "probe-multiplier": self.probe.multiplier,
+            "admin-listen": self.admin_listen,
+            "otlp-endpoint": self.otlp_endpoint,
+            "log-format": self.log_format.to_string(),
+            "shutdown-deadline": format!("{}ms", self.shutdown_deadline.as_millis()),
+        });
+        write!(f, "{json:#}")
+    }
+}
+
+fn parse_tunnel(text: &str) -> Result<Option<tunnel::Mode>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(mode) => Ok(Some(mode)),
+        Err(tunnel::ParseModeError { .. }) => Err(ConfigError::Tunnel(text.to_owned())),
+    }
+}
+
+fn tunnel_label(mode: tunnel::Mode) -> &'static str {
+    match mode {
+        tunnel::Mode::Auto => "auto",
+        tunnel::Mode::Kernel => "kernel",
+        tunnel::Mode::Userspace => "userspace",
+    }
+}
+
+fn cgroup2_mount() -> Result<PathBuf, ConfigError> {
+    let mounts = fs::read_to_string("/proc/mounts").map_err(ConfigError::Mounts)?;
+    find_cgroup2(&mounts).ok_or(ConfigError::NoCgroup2)
+}
+
+/// The first cgroup v2 mount; hybrid hierarchies have it elsewhere than at /sys/fs/cgroup.
+fn find_cgroup2(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    })
+}
+
+#[cfg(test)]
+mod tests;

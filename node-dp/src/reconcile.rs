@@ -1,0 +1,434 @@
+//! Brings what the gateway says and the probes see into the kernel's maps.
+//!
+//! One task owns the replica, the planner and the maps. What a newcomer would get wrong: a change of a path comes before
+//! everything else, because until its one write is made, connections go to a cluster that does not answer. Services are
+//! therefore planned a few at a time.
+
+mod maps;
+mod session;
+#[cfg(test)]
+mod tests;
+mod verdicts;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cluster_registry::{
+    name::{ClusterName, ServiceName},
+    trace::TraceContext,
+};
+use isthmus_daemon::{readiness::ReadyGuard, trace};
+use mesh_link::event::Report;
+use node_dp_core::{
+    diff::diff,
+    image::MapOp,
+    plan::{Planner, Problem},
+    replica::Replica,
+    tunnel::{TunnelPlan, Tunnels},
+    verdict::Ruling,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Metrics,
+    probe::{Paths, Targets},
+};
+
+pub(crate) use maps::Maps;
+pub(crate) use session::GatewayState;
+use verdicts::Verdicts;
+pub(crate) use verdicts::Known;
+use writer::Writer;
+
+/// How many services are planned before the paths are looked at again: well under a millisecond of work.
+const CHUNK: usize = 64;
+
+/// How often the maps are read back and compared with the plan, in case something else has changed them.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How soon that is done after a write has failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the kernel's counters are read for the metrics.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Where facts come from.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    /// The session with the gateway.
+    pub(crate) reports: mpsc::Receiver<Report>,
+    /// The probes.
+    pub(crate) paths: watch::Receiver<Paths>,
+    /// Who asks for the status.
+    pub(crate) requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    /// Ends the task.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Where decisions go, besides the maps.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    /// What the tunnels shall carry.
+    pub(crate) plan: watch::Sender<Option<Arc<TunnelPlan>>>,
+    /// Whom to probe.
+    pub(crate) targets: watch::Sender<Arc<Targets>>,
+}
+
+/// What the task says of itself.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The session with the gateway.
+    pub(crate) gateway: GatewayState,
+    /// The verdict on each cluster.
+    pub(crate) clusters: BTreeMap<ClusterName, Known>,
+    /// The numbers of frontends and backends.
+    pub(crate) sizes: (usize, usize),
+    /// What was not served, by reason.
+    pub(crate) drops: BTreeMap<String, u64>,
+    /// The last thing that went wrong.
+    pub(crate) last_error: Option<String>,
+}
+
+/// The tunnels of the node, where it has any.
+#[derive(Debug)]
+pub(crate) struct TunnelSide {
+    /// Who holds which prefix.
+    pub(crate) tunnels: Tunnels,
+    /// Whether the device goes when the agent goes, so that nothing gets through without it.
+    pub(crate) dies_with_agent: bool,
+}
+
+/// The task; ends on shutdown. It is cancel safe: the maps are whole between any two writes, and the rest is soft.
+pub(crate) struct Reconcile<M> {
+    cluster: ClusterName,
+    tunnels: Option<TunnelSide>,
+    writer: Writer<M>,
+    planner: Planner,
+    replica: Replica,
+    verdicts: Verdicts,
+    gateway: GatewayState,
+    /// The services to be planned anew, with the trace of the last change to each.
+    dirty: BTreeMap<ServiceName, Option<TraceContext>>,
+    needs_sweep: bool,
+    plan: Arc<TunnelPlan>,
+    problems: BTreeSet<(ServiceName, Problem)>,
+    inputs: Inputs,
+    outputs: Outputs,
+    next_compare: Instant,
+    next_count: Instant,
+    last_error: Option<String>,
+    ready: Option<ReadyGuard>,
+    metrics: Metrics,
+}
+
+impl<M: Maps> Reconcile<M> {
+    /// Adopts what the maps hold; `ready` is dropped once they hold what the gateway says.
+    pub(crate) fn open(
+        cluster: ClusterName,
+        maps: M,
+        tunnels: Option<TunnelSide>,
+        (inputs, outputs): (Inputs, Outputs),
+        ready: ReadyGuard,
+        metrics: Metrics,
+    ) -> Result<Self, M::ReadError> {
+        let image = maps.read_image()?;
+        tracing::info!(
+            services = image.services.len(),
+            backends = image.backends.len(),
+            clusters = image.clusters.len(),
+            "adopting what the maps hold",
+        );
+        let now = Instant::now();
+        Ok(Self {
+            planner: Planner::adopt(cluster.clone(), image),
+            replica: Replica::new(cluster.clone()),
+            cluster,
+            tunnels,
+            writer: Writer::new(maps, metrics.clone()),
+            verdicts: Verdicts::default(),
+            gateway: GatewayState::default(),
+            dirty: BTreeMap::new(),
+            needs_sweep: false,
+            plan: Arc::default(),
+            problems: BTreeSet::new(),
+            inputs,
+            outputs,
+            next_compare: now + COMPARE_INTERVAL,
+            next_count: now + COUNT_INTERVAL,
+            last_error: None,
+            ready: Some(ready),
+            metrics,
+        })
+    }
+
+    /// Reconciles.
+    pub(crate) async fn run(mut self) {
+        self.take_out_unreachable();
+        let mut has_paths = true;
+        loop {
+            let deadline = self.deadline();
+            let has_work = self.has_work();
+            tokio::select! {
+                biased;
+                changed = self.inputs.paths.changed(), if has_paths => {
+                    has_paths = changed.is_ok();
+                    self.judge();
+                }
+                () = self.inputs.shutdown.cancelled() => break,
+                Some(request) = self.inputs.requests.recv() => self.answer(request),
+                () = tokio::task::yield_now(), if has_work => self.work(),
+                report = self.inputs.reports.recv() => match report {
+                    Some(report) => self.handle_report(report),
+                    None => break,
+                },
+                () = sleep_until(deadline.into()) => self.handle_timeout(Instant::now()),
+            }
+        }
+        self.take_out_unreachable();
+    }
+
+    /// Before the tunnels are up, or once they go, nothing reaches other clusters: their backends are out until a path is good.
+    fn take_out_unreachable(&mut self) {
+        if !self.tunnels.as_ref().is_some_and(|side| side.dies_with_agent) {
+            return;
+        }
+        let clusters = self.planner.image().clusters.values();
+        let names: Vec<ClusterName> = clusters
+            .filter_map(|value| ClusterName::parse(value.name()).ok())
+            .filter(|name| *name != self.cluster)
+            .collect();
+        let downs = names
+            .iter()
+            .filter_map(|name| self.planner.rule(name, Ruling::Down));
+        let ops: Vec<MapOp> = downs.collect();
+        self.write(&ops);
+    }
+
+    fn deadline(&self) -> Instant {
+        let own = self.next_compare.min(self.next_count);
+        self.replica.poll_timeout().map_or(own, |at| at.min(own))
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.replica.poll_timeout().is_some_and(|at| at <= now) {
+            self.replica.handle_timeout(now);
+            self.take_touched();
+        }
+        if self.next_count <= now {
+            self.next_count = now + COUNT_INTERVAL;
+            self.metrics.note_drops(&self.writer.drops());
+        }
+        if self.next_compare <= now {
+            self.next_compare = now + COMPARE_INTERVAL;
+            self.compare();
+        }
+    }
+
+    /// Whether services wait to be planned; what a snapshot has half said waits for its end.
+    fn has_work(&self) -> bool {
+        let may_plan = self.replica.is_synced() && !self.replica.is_in_snapshot();
+        may_plan && (self.needs_sweep || !self.dirty.is_empty())
+    }
+
+    /// Notes what has changed, and acts on clusters and nodes at once.
+    fn take_touched(&mut self) {
+        if !self.replica.is_synced() || self.replica.is_in_snapshot() {
+            return;
+        }
+        let touched = self.replica.take_touched();
+        for service in touched.services {
+            self.dirty.entry(service).or_default();
+        }
+        if !touched.nodes.is_empty() {
+            self.plan_tunnels();
+        }
+        if !touched.clusters.is_empty() {
+            self.take_clusters(&touched.clusters);
+        }
+        if !touched.nodes.is_empty() || !touched.clusters.is_empty() {
+            self.judge();
+        }
+    }
+
+    fn take_clusters(&mut self, touched: &BTreeSet<ClusterName>) {
+        let view = self.replica.view();
+        for name in touched {
+            match view.clusters.get(name) {
+                Some(cluster) => self.verdicts.set_control(name, cluster.control),
+                None => {
+                    self.verdicts.forget(name);
+                    self.metrics.forget_cluster(name);
+                    self.planner.forget_cluster(name);
+                    self.needs_sweep = true;
+                }
+            }
+        }
+    }
+
+    /// Rules every cluster anew and writes what that changes.
+    fn judge(&mut self) {
+        let paths = self.inputs.paths.borrow_and_update().clone();
+        let plan = Arc::clone(&self.plan);
+        let planner = &self.planner;
+        let changed = self
+            .verdicts
+            .judge(&paths, &plan, |name| planner.ruling(name));
+        for (name, known) in changed {
+            let op = self.planner.rule(&name, known.verdict.ruling);
+            self.write(op.as_slice());
+            self.metrics.note_verdict(&name, known.verdict);
+            tracing::info!(
+                cluster = %name,
+                ruling = known.verdict.ruling.label(),
+                reason = known.verdict.reason.label(),
+                "ruled a cluster",
+            );
+        }
+    }
+
+    fn plan_tunnels(&mut self) {
+        let Some(side) = &mut self.tunnels else {
+            return;
+        };
+        let plan = side.tunnels.plan(&self.replica.view());
+        if plan == *self.plan {
+            return;
+        }
+        for refusal in &plan.refused {
+            if !self.plan.refused.contains(refusal) {
+                tracing::warn!(reason = refusal.label(), "{refusal}");
+            }
+        }
+        self.plan = Arc::new(plan);
+        self.outputs
+            .targets
+            .send_replace(Arc::new(self.plan.targets.clone()));
+        self.outputs.plan.send_replace(Some(Arc::clone(&self.plan)));
+    }
+
+    /// Plans the next few services, or sweeps once all are planned.
+    fn work(&mut self) {
+        let view = self.replica.view();
+        let mut untraced = Vec::new();
+        let mut traced = Vec::new();
+        while untraced.len() + traced.len() < CHUNK {
+            match self.dirty.pop_first() {
+                Some((service, Some(trace))) => traced.push((service, trace)),
+                Some((service, None)) => untraced.push(service),
+                None => break,
+            }
+        }
+        let ops = self.planner.update(&view, &untraced);
+        self.write(&ops);
+        for (service, cause) in traced {
+            let span = tracing::info_span!("apply change", %service, ops = tracing::field::Empty);
+            trace::continue_from(&span, Some(cause));
+            span.in_scope(|| {
+                let ops = self.planner.update(&view, [&service]);
+                span.record("ops", ops.len());
+                self.write(&ops);
+            });
+        }
+        if self.dirty.is_empty() && self.needs_sweep {
+            let ops = self.planner.sweep(&view);
+            self.write(&ops);
+            self.needs_sweep = false;
+            self.begin_serving();
+        }
+        drop(view);
+        if self.dirty.is_empty() {
+            self.note_problems();
+            self.metrics.note_image(self.planner.image());
+        }
+    }
+
+    /// The maps hold all that the gateway says.
+    fn begin_serving(&mut self) {
+        if let Err(error) = self.writer.activate() {
+            self.note_error("the programs could not be attached", &error);
+            return;
+        }
+        if let Some(ready) = self.ready.take() {
+            drop(ready);
+            tracing::info!("the maps hold what the gateway says");
+        }
+    }
+
+    /// Reads the maps back and heals what is not as planned.
+    fn compare(&mut self) {
+        if !self.replica.is_synced() || self.has_work() {
+            return;
+        }
+        let actual = match self.writer.read_image() {
+            Ok(actual) => actual,
+            Err(error) => return self.note_error("the maps could not be read", &error),
+        };
+        let ops = diff(&actual, self.planner.image());
+        if ops.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            entries = ops.len(),
+            first = ?ops.first(),
+            "the maps were not as planned: healing them",
+        );
+        self.metrics.drift.inc_by(u64::try_from(ops.len()).unwrap_or(u64::MAX));
+        self.write(&ops);
+    }
+
+    fn write(&mut self, ops: &[MapOp]) {
+        let Err(failed) = self.writer.write(ops) else {
+            return;
+        };
+        let retry_at = Instant::now() + RETRY_INTERVAL;
+        self.next_compare = self.next_compare.min(retry_at);
+        tracing::error!(failed = failed.count, ops = ops.len(), "not all changes were made");
+        self.note_error("a map could not be changed", &failed.first);
+    }
+
+    fn note_error(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let mut text = format!("{what}: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        tracing::error!("{text}");
+        self.last_error = Some(text);
+    }
+
+    fn note_problems(&mut self) {
+        let all = self.planner.problems().iter();
+        let problems: BTreeSet<(ServiceName, Problem)> = all
+            .flat_map(|(name, problems)| problems.iter().map(|p| (name.clone(), p.clone())))
+            .collect();
+        for (service, problem) in problems.difference(&self.problems) {
+            tracing::warn!(%service, reason = problem.label(), "{problem}");
+        }
+        self.problems = problems;
+    }
+
+    fn answer(&self, request: oneshot::Sender<Snapshot>) {
+        let image = self.planner.image();
+        let drops = self.writer.drops().into_iter();
+        let snapshot = Snapshot {
+            gateway: self.gateway.clone(),
+            clusters: self.verdicts.known(&self.planner),
+            sizes: (image.services.len(), image.backends.len()),
+            drops: drops
+                .map(|(reason, count)| (reason.label().to_owned(), count))
+                .collect(),
+            last_error: self.last_error.clone(),
+        };
+        // Who asked may have gone.
+        drop(request.send(snapshot));
+    }
+}

@@ -1,0 +1,59 @@
+//! What reconciling needs of the kernel's maps, so that it can be tried without a kernel.
+
+use std::{collections::BTreeMap, error::Error};
+
+use node_dp_common::DropReason;
+use node_dp_core::image::{Image, MapOp};
+
+use crate::datapath::{ApplyError, Datapath, OpenError, ReadError};
+
+/// The kernel's maps, or something like them.
+pub(crate) trait Maps {
+    /// Why they could not be read.
+    type ReadError: Error + Send + Sync + 'static;
+    /// Why a change was not made.
+    type ApplyError: Error + Send + Sync + 'static;
+    /// Why they could not be put to use.
+    type ActivateError: Error + Send + Sync + 'static;
+
+    /// What they hold.
+    fn read_image(&self) -> Result<Image, Self::ReadError>;
+
+    /// Makes one change.
+    fn apply(&mut self, op: &MapOp) -> Result<(), Self::ApplyError>;
+
+    /// Puts them to use, if that has waited until they are filled.
+    fn activate(&mut self) -> Result<(), Self::ActivateError>;
+
+    /// What was counted by reason; nothing where it cannot be read.
+    fn drops(&self) -> BTreeMap<DropReason, u64>;
+
+    /// The name of an error in metrics.
+    fn label(error: &Self::ApplyError) -> &'static str;
+}
+
+impl Maps for Datapath {
+    type ReadError = ReadError;
+    type ApplyError = ApplyError;
+    type ActivateError = OpenError;
+
+    fn read_image(&self) -> Result<Image, ReadError> {
+        Self::read_image(self)
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        Self::apply(self, op)
+    }
+
+    fn activate(&mut self) -> Result<(), OpenError> {
+        Self::activate(self)
+    }
+
+    fn drops(&self) -> BTreeMap<DropReason, u64> {
+        Self::drops(self).unwrap_or_default()
+    }
+
+    fn label(error: &ApplyError) -> &'static str {
+        error.label()
+    }
+}

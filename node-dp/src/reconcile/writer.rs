@@ -1,0 +1,82 @@
+//! Writes changes to the maps in their order, and keeps a failed one from doing harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use node_dp_common::DropReason;
+use node_dp_core::image::{Image, MapOp};
+
+use super::Maps;
+use crate::metrics::{Metrics, label};
+
+/// The maps, with what is counted about them.
+pub(super) struct Writer<M> {
+    maps: M,
+    metrics: Metrics,
+}
+
+/// Some changes were not made.
+#[derive(Debug)]
+pub(super) struct Failed<E> {
+    /// How many.
+    pub(super) count: usize,
+    /// Why the first was not.
+    pub(super) first: E,
+}
+
+impl<M: Maps> Writer<M> {
+    pub(super) fn new(maps: M, metrics: Metrics) -> Self {
+        Self { maps, metrics }
+    }
+
+    /// Makes the changes in order.
+    ///
+    /// A service one of whose backends could not be written keeps its old value and its old backends: an old answer is
+    /// better than a hole. The next full compare tries again.
+    pub(super) fn write(&mut self, ops: &[MapOp]) -> Result<(), Failed<M::ApplyError>> {
+        let mut failed: Option<Failed<M::ApplyError>> = None;
+        let mut incomplete: BTreeSet<u32> = BTreeSet::new();
+        for op in ops {
+            if service_of(op).is_some_and(|id| incomplete.contains(&id)) {
+                continue;
+            }
+            let Err(error) = self.maps.apply(op) else {
+                self.metrics.ops.get_or_create(&label("op", op.label())).inc();
+                continue;
+            };
+            incomplete.extend(service_of(op));
+            let reason = label("reason", M::label(&error));
+            self.metrics.failures.get_or_create(&reason).inc();
+            match &mut failed {
+                Some(failed) => failed.count += 1,
+                None => {
+                    failed = Some(Failed {
+                        count: 1,
+                        first: error,
+                    });
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn read_image(&self) -> Result<Image, M::ReadError> {
+        self.maps.read_image()
+    }
+
+    pub(super) fn activate(&mut self) -> Result<(), M::ActivateError> {
+        self.maps.activate()
+    }
+
+    pub(super) fn drops(&self) -> BTreeMap<DropReason, u64> {
+        self.maps.drops()
+    }
+}
+
+/// The id of the service that a change belongs to, where it has one.
+fn service_of(op: &MapOp) -> Option<u32> {
+    match op {
+        MapOp::PutBackend(key, _) | MapOp::DeleteBackend(key) => Some(key.service_id()),
+        MapOp::PutService(_, value) => Some(value.id()),
+        MapOp::PutCluster(..) | MapOp::DeleteService(_) => None,
+    }
+}
