@@ -70,9 +70,7 @@ impl Authorise for Admission {
     fn authorise(&self, peer: &SpiffeId, address: SocketAddr) -> Result<Grant, Denied> {
         let (feed, resume) = match &peer.role {
             Role::Gateway => (&self.exports, self.admit_gateway(peer)?),
-            Role::Node(node) if peer.cluster == self.cluster => {
-                (&self.feed, self.nodes.of(node))
-            }
+            Role::Node(node) if peer.cluster == self.cluster => (&self.feed, self.nodes.of(node)),
             Role::Node(_) => {
                 return Err(denied(format!("{peer} is a node of another cluster")));
             }

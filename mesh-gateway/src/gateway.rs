@@ -3,15 +3,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use anyhow::{Context, bail};
 use certs::{Credentials, identity::SpiffeId};
 use cluster_registry_kube::{
-    kubernetes::KubernetesSource,
-    manifest::ManifestSource,
-    source::SourceEvent,
+    kubernetes::KubernetesSource, manifest::ManifestSource, source::SourceEvent,
 };
 use isthmus_daemon::{
     admin::{self, AdminState},
@@ -41,8 +39,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The tasks that run until the end; each says its name and how it ended.
-type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
+/// How a task that should run until the end has ended.
+type Ended = (&'static str, anyhow::Result<()>);
+
+/// The tasks that run until the end.
+type Tasks = JoinSet<Ended>;
 
 /// Runs the gateway until the token is cancelled or a task fails.
 pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -76,32 +77,50 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
     let sessions_guard = facts.readiness.guard("sessions");
     let responder = Responder::new(ends.views.clone(), metrics, Arc::clone(&facts.dns_queries))?;
 
-    let inner = CancellationToken::new();
-    let outer = CancellationToken::new();
-    let mut tasks = Tasks::new();
-    let hub_token = inner.clone();
-    tasks.spawn(async move { ("hub", Ok(hub.run(hub_token).await)) });
-    tasks.spawn(run_source(config.source.clone(), ends.source, inner.clone()));
-    tasks.spawn(run_admin(admin, &facts, ends.status, inner.clone()));
-    let (dns_token, synced) = (inner.clone(), ends.synced.clone());
-    tasks.spawn(async move { ("dns", dns.run(responder, dns_token).await) });
-
+    let base_token = CancellationToken::new();
+    let mut base = Tasks::new();
+    let token = base_token.clone();
+    base.spawn(async move { ("hub", Ok(hub.run(token).await)) });
+    base.spawn(run_source(
+        config.source.clone(),
+        ends.source,
+        base_token.clone(),
+    ));
+    base.spawn(run_admin(admin, &facts, ends.status, base_token.clone()));
+    let token = base_token.clone();
+    base.spawn(async move { ("dns", dns.run(responder, token).await) });
     tracing::info!(cluster = %config.cluster, listen = %config.listen, "gateway starts");
-    let mut failed = None;
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        ended = tasks.join_next() => failed = Some(early_end(ended)),
-        () = synced.cancelled() => {
-            sessions.spawn(&mut tasks, &outer);
-            drop(sessions_guard);
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                ended = tasks.join_next() => failed = Some(early_end(ended)),
-            }
+
+    let session_token = CancellationToken::new();
+    let mut live = Tasks::new();
+    let mut failed = tokio::select! {
+        () = shutdown.cancelled() => None,
+        () = ends.synced.cancelled() => {
+            sessions.spawn(&mut live, &session_token);
+            None
         }
+        ended = base.join_next() => Some(early_end(ended)),
+    };
+    drop(sessions_guard);
+    if failed.is_none() {
+        failed = tokio::select! {
+            () = shutdown.cancelled() => None,
+            ended = base.join_next() => Some(early_end(ended)),
+            ended = live.join_next(), if !live.is_empty() => Some(early_end(ended)),
+        };
     }
     facts.readiness.drain();
-    end(tasks, outer, inner, config.shutdown_deadline).await;
+    // Peers hear goodbye while everything else still works.
+    let drained = async {
+        session_token.cancel();
+        while live.join_next().await.is_some() {}
+        base_token.cancel();
+        while base.join_next().await.is_some() {}
+    };
+    let deadline = config.shutdown_deadline;
+    if timeout(deadline, drained).await.is_err() {
+        tracing::warn!(?deadline, "the shutdown took too long and was cut short");
+    }
     failed.map_or(Ok(()), Err)
 }
 
@@ -183,7 +202,7 @@ async fn run_source(
     kind: SourceKind,
     events: mpsc::Sender<SourceEvent>,
     token: CancellationToken,
-) -> (&'static str, anyhow::Result<()>) {
+) -> Ended {
     let hook = || trace::context_of(&tracing::Span::current());
     match kind {
         SourceKind::Manifests(dir) => {
@@ -197,7 +216,10 @@ async fn run_source(
             }
             Err(error) => {
                 let error = anyhow::Error::new(error);
-                return ("source", Err(error.context("finding the Kubernetes API server")));
+                return (
+                    "source",
+                    Err(error.context("finding the Kubernetes API server")),
+                );
             }
         },
     }
@@ -209,7 +231,7 @@ fn run_admin(
     facts: &Facts,
     requests: mpsc::Sender<StatusRequest>,
     token: CancellationToken,
-) -> impl Future<Output = (&'static str, anyhow::Result<()>)> + use<> {
+) -> impl Future<Output = Ended> + use<> {
     let mut registry = MetricsRegistry::default();
     facts.metrics.register(&mut registry);
     let status = move || {
@@ -230,32 +252,7 @@ async fn ask_status(requests: &mpsc::Sender<StatusRequest>) -> Option<serde_json
     serde_json::to_value(answer.await.ok()?).ok()
 }
 
-/// Ends the sessions first, with goodbyes, then all else; what takes too long is dropped.
-async fn end(
-    mut tasks: Tasks,
-    outer: CancellationToken,
-    inner: CancellationToken,
-    deadline: Duration,
-) {
-    let drained = async {
-        outer.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            let name = ended.map_or("a task", |(name, _)| name);
-            tracing::debug!(task = name, "ended");
-            let is_session = matches!(name, "listener" | "dialer");
-            if !is_session || tasks.len() <= INNER_TASKS {
-                inner.cancel();
-            }
-        }
-    };
-    if timeout(deadline, drained).await.is_err() {
-        tracing::warn!(?deadline, "the shutdown took too long and was cut short");
-    }
-}
-
-fn early_end(
-    ended: Option<Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>>,
-) -> anyhow::Error {
+fn early_end(ended: Option<Result<Ended, tokio::task::JoinError>>) -> anyhow::Error {
     match ended {
         Some(Ok((name, Err(error)))) => error.context(format!("the {name} task failed")),
         Some(Ok((name, Ok(())))) => anyhow::anyhow!("the {name} task ended early"),

@@ -18,15 +18,11 @@ use std::{
 
 use certs::identity::Role;
 use cluster_registry::{
-    cluster::Control,
-    name::ClusterName,
-    registry::Registry,
-    store::Epoch,
-    view::View,
+    cluster::Control, name::ClusterName, registry::Registry, store::Epoch, view::View,
 };
 use cluster_registry_kube::source::{Problem, SourceEvent};
 use isthmus_daemon::{
-    readiness::{ReadyGuard, Readiness},
+    readiness::{Readiness, ReadyGuard},
     status::{Dns, GatewayStatus, PeerState, Source},
     trace,
 };
@@ -359,14 +355,24 @@ impl Hub {
     }
 
     fn import(&mut self, name: &ClusterName, updates: Vec<Update>) {
-        let accepted = self.facts.metrics.updates_accepted.get_or_create_owned(&labels(name));
+        let accepted = self
+            .facts
+            .metrics
+            .updates_accepted
+            .get_or_create_owned(&labels(name));
         for update in updates {
-            let Update { key, value, trace: cause } = update;
+            let Update {
+                key,
+                value,
+                trace: cause,
+            } = update;
             let span = tracing::info_span!("gateway.import", peer = %name, id = ?key.id);
             trace::continue_from(&span, cause);
             let position = trace::context_of(&span).or(cause);
-            let outcome =
-                span.in_scope(|| self.registry.handle_import(name, key.clone(), value, position));
+            let outcome = span.in_scope(|| {
+                self.registry
+                    .handle_import(name, key.clone(), value, position)
+            });
             match outcome {
                 Ok(()) => {
                     accepted.inc();
@@ -389,7 +395,10 @@ impl Hub {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let holds = self.peers.values().filter_map(|p| p.expires(self.hold_time));
+        let holds = self
+            .peers
+            .values()
+            .filter_map(|p| p.expires(self.hold_time));
         let opens = self.feed_opens.filter(|_| !self.is_feed_open);
         holds.chain(opens).min()
     }
@@ -414,12 +423,15 @@ impl Hub {
         self.exports.publish(exports);
         self.feed.publish(feed);
         let metrics = &self.facts.metrics;
-        metrics.exports_revision.set(gauge_value(exports.revision.0));
+        metrics
+            .exports_revision
+            .set(gauge_value(exports.revision.0));
         metrics.feed_revision.set(gauge_value(feed.revision.0));
-        if self.source_guard.is_some() || self.registry.take_touched().is_empty() {
-            return;
+        let is_synced = self.source_guard.is_none();
+        let is_first = self.views_tx.borrow().is_none();
+        if is_synced && (!self.registry.take_touched().is_empty() || is_first) {
+            self.views_tx.send_replace(Some(self.registry.view()));
         }
-        self.views_tx.send_replace(Some(self.registry.view()));
     }
 
     fn status(&mut self) -> GatewayStatus {
@@ -435,9 +447,15 @@ impl Hub {
                 synced: self.source_guard.is_none(),
                 problems: self.problems.iter().map(status::problem).collect(),
             },
-            peers: peers.map(|(n, p)| status::peer(&self.registry, n, p)).collect(),
+            peers: peers
+                .map(|(n, p)| status::peer(&self.registry, n, p))
+                .collect(),
             nodes: status::nodes(&self.nodes),
-            services: view.services.iter().map(|(n, s)| status::service(n, s)).collect(),
+            services: view
+                .services
+                .iter()
+                .map(|(n, s)| status::service(n, s))
+                .collect(),
             exports: status::position(self.registry.exports().cursor()),
             feed: status::position(self.registry.feed().cursor()),
             dns: Dns {

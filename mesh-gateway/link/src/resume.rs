@@ -95,9 +95,6 @@ mod tests {
     }
 
     fn cursor(revision: u64) -> Cursor {
-        Cursor {
-            epoch: Epoch(1),
-            revision: Revision(revision),
-        }
+        Cursor::at(Epoch(1), Revision(revision))
     }
 }

@@ -40,10 +40,7 @@ fn malformed_links_say_what_is_wrong() {
         ("address=192.0.2.2:4700", "name=CLUSTER is missing"),
         ("name=west,name=east", "'name' is there twice"),
         ("name=WEST", "'WEST' is not a valid name"),
-        (
-            "name=west,address=192.0.2.2",
-            "'192.0.2.2' is not IP:PORT",
-        ),
+        ("name=west,address=192.0.2.2", "'192.0.2.2' is not IP:PORT"),
         (
             "name=west,dial=maybe",
             "'maybe' is not auto, always or never",
@@ -93,7 +90,12 @@ fn one_source_must_be_chosen() {
 }
 
 fn config(flags: &[&str]) -> Result<Config, ConfigError> {
-    let base = ["gateway", "--cluster=east", "--credentials=c", "--manifests=m"];
+    let base = [
+        "gateway",
+        "--cluster=east",
+        "--credentials=c",
+        "--manifests=m",
+    ];
     let args = base.iter().chain(flags);
     Config::try_from(Args::parse_from(args))
 }

@@ -78,8 +78,8 @@ fn apply(
     name: &NodeName,
     update: Update,
 ) {
-    let is_own = update.key.cluster == *cluster
-        && update.key.id == ResourceId::Tunnel(name.clone());
+    let is_own =
+        update.key.cluster == *cluster && update.key.id == ResourceId::Tunnel(name.clone());
     let tunnel = match update.value {
         Some(Resource::Tunnel(tunnel)) if is_own => Some(tunnel),
         None if is_own => None,

@@ -206,10 +206,7 @@ fn an_old_word_of_the_store_does_not_make_the_session_ask_for_ever() {
     session.handle_batch(empty(7));
     drain(&mut session);
 
-    session.handle_newest(Cursor {
-        epoch: Epoch(99),
-        revision: Revision(1),
-    });
+    session.handle_newest(Cursor::at(Epoch(99), Revision(1)));
     let asked = fetches(&drain(&mut session));
     session.handle_batch(empty(7));
     let asked_again = fetches(&drain(&mut session));
@@ -319,8 +316,5 @@ fn progress(revision: Option<u64>) -> Body {
 }
 
 fn cursor(revision: u64) -> Cursor {
-    Cursor {
-        epoch: Epoch(1),
-        revision: Revision(revision),
-    }
+    Cursor::at(Epoch(1), Revision(revision))
 }
