@@ -22,7 +22,7 @@ use hickory_proto::{
     op::{Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, SOA, TXT},
+        rdata::{SOA, TXT},
     },
 };
 use hickory_server::{

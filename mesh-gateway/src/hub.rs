@@ -4,8 +4,6 @@ mod nodes;
 mod peers;
 mod seat;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::{
     net::SocketAddr,
@@ -23,7 +21,7 @@ use cluster_registry::{
 use cluster_registry_kube::source::{Problem, SourceEvent};
 use isthmus_daemon::{
     readiness::{Readiness, ReadyGuard},
-    status::{Dns, GatewayStatus, PeerState, Source},
+    status::{Dns, GatewayStatus, Source},
     trace,
 };
 use mesh_link::{
