@@ -108,7 +108,8 @@ fn denied(reason: String) -> Denied {
 
 #[cfg(test)]
 mod tests {
-    use certs::identity::TrustDomain;
+    use std::net::{IpAddr, Ipv4Addr};
+
     use cluster_registry::store::{Cursor, Epoch, Revision};
     use mesh_link::feed::FeedServer;
 
@@ -118,20 +119,20 @@ mod tests {
     fn gateways_of_linked_clusters_and_own_nodes_are_admitted() {
         let admission = admission("zurich", &["name=west,dial=never"]);
 
-        assert!(try_peer(&admission, "west/gateway").is_ok());
-        assert!(try_peer(&admission, "zurich/node/n1").is_ok());
+        assert!(admission.authorise(&id("west/gateway"), ADDRESS).is_ok());
+        assert!(admission.authorise(&id("zurich/node/n1"), ADDRESS).is_ok());
     }
 
     #[test]
     fn strangers_are_denied_with_the_reason() {
         let admission = admission("zurich", &["name=west,dial=never"]);
 
-        for (id, says) in [
+        for (path, says) in [
             ("north/gateway", "no link is configured to cluster north"),
             ("zurich/gateway", "no link is configured to cluster zurich"),
             ("west/node/n1", "is a node of another cluster"),
         ] {
-            let denied = try_peer(&admission, id).unwrap_err();
+            let denied = admission.authorise(&id(path), ADDRESS).unwrap_err();
             assert!(denied.reason.ends_with(says), "{}", denied.reason);
         }
     }
@@ -142,9 +143,11 @@ mod tests {
         let east = admission("east", &[&link("west")]);
         let west = admission("west", &[&link("east")]);
 
-        assert!(try_peer(&east, "west/gateway").is_err());
-        assert!(try_peer(&west, "east/gateway").is_ok());
+        assert!(east.authorise(&id("west/gateway"), ADDRESS).is_err());
+        assert!(west.authorise(&id("east/gateway"), ADDRESS).is_ok());
     }
+
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 4700);
 
     fn admission(cluster: &str, links: &[&str]) -> Admission {
         let cluster = ClusterName::parse(cluster).unwrap();
@@ -165,9 +168,7 @@ mod tests {
         }
     }
 
-    fn try_peer(admission: &Admission, path: &str) -> Result<Grant, Denied> {
-        let trust_domain = TrustDomain::parse("cluster.local").unwrap();
-        let id = SpiffeId::parse(&format!("spiffe://{trust_domain}/cluster/{path}")).unwrap();
-        admission.authorise(&id, SocketAddr::from(([192, 0, 2, 9], 4700)))
+    fn id(path: &str) -> SpiffeId {
+        SpiffeId::parse(&format!("spiffe://cluster.local/cluster/{path}")).unwrap()
     }
 }

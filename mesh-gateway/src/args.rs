@@ -36,8 +36,8 @@ pub(crate) struct Args {
     /// Read this cluster's objects from the Kubernetes API server
     #[arg(long, env = "ISTHMUS_KUBERNETES")]
     pub(crate) kubernetes: bool,
-    /// A linked cluster, as name=west,address=192.0.2.2:4700[,address=..][,dial=auto|always|never]
-    /// [,namespaces=a+b][,cidrs=10.2.0.0/16+fd00:2::/48]; repeatable, and separated by ';' in the environment
+    /// A linked cluster, as name=west,address=192.0.2.2:4700, and with commas more of address=.., dial=auto or always or never,
+    /// namespaces=a+b, cidrs=10.2.0.0/16+fd00:2::/48; repeatable, and separated by ; in the environment
     #[arg(
         long = "link",
         env = "ISTHMUS_LINK",

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -52,9 +52,8 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .with_context(|| format!("binding the admin server to {}", config.admin_listen))?;
-    let metrics = Metrics::default();
     let facts = Facts {
-        metrics: metrics.clone(),
+        metrics: Metrics::default(),
         readiness: Readiness::new(),
         dns_listen: dns.local_address(),
         dns_queries: Arc::new(AtomicU64::new(0)),
@@ -74,54 +73,98 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         detect_multiplier: config.detect_multiplier,
     };
     let sessions = Sessions::bind(&config, settings, &ends, &resumes)?;
-    let sessions_guard = facts.readiness.guard("sessions");
-    let responder = Responder::new(ends.views.clone(), metrics, Arc::clone(&facts.dns_queries))?;
+    let queries = Arc::clone(&facts.dns_queries);
+    let responder = Responder::new(ends.views.clone(), facts.metrics.clone(), queries)?;
 
-    let base_token = CancellationToken::new();
-    let mut base = Tasks::new();
-    let token = base_token.clone();
-    base.spawn(async move { ("hub", Ok(hub.run(token).await)) });
-    base.spawn(run_source(
-        config.source.clone(),
-        ends.source,
-        base_token.clone(),
-    ));
-    base.spawn(run_admin(admin, &facts, ends.status, base_token.clone()));
-    let token = base_token.clone();
-    base.spawn(async move { ("dns", dns.run(responder, token).await) });
+    let token = CancellationToken::new();
+    let mut tasks = Tasks::new();
+    spawn(&mut tasks, &token, "hub", |token| hub.run(token));
+    tasks.spawn(run_source(config.source, ends.source, token.clone()));
+    tasks.spawn(run_admin(admin, &facts, ends.status, token.clone()));
+    let dns_token = token.clone();
+    tasks.spawn(async move { ("dns", dns.run(responder, dns_token).await) });
     tracing::info!(cluster = %config.cluster, listen = %config.listen, "gateway starts");
 
-    let session_token = CancellationToken::new();
-    let mut live = Tasks::new();
-    let mut failed = tokio::select! {
-        () = shutdown.cancelled() => None,
-        () = ends.synced.cancelled() => {
-            sessions.spawn(&mut live, &session_token);
-            None
-        }
-        ended = base.join_next() => Some(early_end(ended)),
+    let gateway = Gateway {
+        base: tasks,
+        base_token: token,
+        live: Tasks::new(),
+        live_token: CancellationToken::new(),
+        deadline: config.shutdown_deadline,
     };
-    drop(sessions_guard);
-    if failed.is_none() {
-        failed = tokio::select! {
+    gateway
+        .run_until(shutdown, sessions, ends.synced, facts.readiness)
+        .await
+}
+
+/// The running tasks, in the two groups that end one after the other.
+struct Gateway {
+    /// What everything else needs: hub, source, admin, DNS.
+    base: Tasks,
+    base_token: CancellationToken,
+    /// The sessions, which come last and go first.
+    live: Tasks,
+    live_token: CancellationToken,
+    deadline: Duration,
+}
+
+impl Gateway {
+    /// Opens the sessions once there is something to say, and ends everything on shutdown or when a task fails.
+    async fn run_until(
+        mut self,
+        shutdown: CancellationToken,
+        sessions: Sessions,
+        synced: CancellationToken,
+        readiness: Readiness,
+    ) -> anyhow::Result<()> {
+        let guard = readiness.guard("sessions");
+        let mut failed = tokio::select! {
             () = shutdown.cancelled() => None,
-            ended = base.join_next() => Some(early_end(ended)),
-            ended = live.join_next(), if !live.is_empty() => Some(early_end(ended)),
+            () = synced.cancelled() => {
+                sessions.spawn(&mut self.live, &self.live_token);
+                None
+            }
+            ended = self.base.join_next() => Some(early_end(ended)),
         };
+        drop(guard);
+        if failed.is_none() {
+            failed = tokio::select! {
+                () = shutdown.cancelled() => None,
+                ended = self.base.join_next() => Some(early_end(ended)),
+                ended = self.live.join_next(), if !self.live.is_empty() => Some(early_end(ended)),
+            };
+        }
+        readiness.drain();
+        self.end().await;
+        failed.map_or(Ok(()), Err)
     }
-    facts.readiness.drain();
-    // Peers hear goodbye while everything else still works.
-    let drained = async {
-        session_token.cancel();
-        while live.join_next().await.is_some() {}
-        base_token.cancel();
-        while base.join_next().await.is_some() {}
-    };
-    let deadline = config.shutdown_deadline;
-    if timeout(deadline, drained).await.is_err() {
-        tracing::warn!(?deadline, "the shutdown took too long and was cut short");
+
+    /// Peers hear goodbye while everything else still works.
+    async fn end(mut self) {
+        let ended = async {
+            self.live_token.cancel();
+            while self.live.join_next().await.is_some() {}
+            self.base_token.cancel();
+            while self.base.join_next().await.is_some() {}
+        };
+        if timeout(self.deadline, ended).await.is_err() {
+            tracing::warn!(deadline = ?self.deadline, "the shutdown took too long and was cut short");
+        }
     }
-    failed.map_or(Ok(()), Err)
+}
+
+/// Starts a task that cannot fail.
+fn spawn<F: Future<Output = ()> + Send + 'static>(
+    tasks: &mut Tasks,
+    token: &CancellationToken,
+    name: &'static str,
+    task: impl FnOnce(CancellationToken) -> F,
+) {
+    let running = task(token.clone());
+    tasks.spawn(async move {
+        running.await;
+        (name, Ok(()))
+    });
 }
 
 fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
@@ -188,12 +231,9 @@ impl Sessions {
     }
 
     fn spawn(self, tasks: &mut Tasks, token: &CancellationToken) {
-        let Self { listener, dialers } = self;
-        let listener_token = token.clone();
-        tasks.spawn(async move { ("listener", Ok(listener.run(listener_token).await)) });
-        for dialer in dialers {
-            let token = token.clone();
-            tasks.spawn(async move { ("dialer", Ok(dialer.run(token).await)) });
+        spawn(tasks, token, "listener", |token| self.listener.run(token));
+        for dialer in self.dialers {
+            spawn(tasks, token, "dialer", |token| dialer.run(token));
         }
     }
 }

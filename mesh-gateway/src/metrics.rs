@@ -49,6 +49,11 @@ impl Metrics {
     /// Puts all of them into a registry, under the prefix `isthmus_gateway`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("isthmus_gateway");
+        self.register_sessions(registry);
+        self.register_state(registry);
+    }
+
+    fn register_sessions(&self, registry: &mut Registry) {
         registry.register(
             "peer_connected",
             "Whether a session with the linked cluster is up",
@@ -85,6 +90,9 @@ impl Metrics {
             "Nodes of this cluster whose agents are connected",
             self.nodes_connected.clone(),
         );
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
         registry.register(
             "source_synced",
             "Whether the cluster's complete state was read once",

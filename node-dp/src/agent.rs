@@ -94,49 +94,76 @@ pub async fn uninstall(bpffs: &Path, device: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is opened before any task starts, so that whatever is missing ends the start.
+struct Opened {
+    credentials: Credentials,
+    public_key: node::PublicKey,
+    listener: TcpListener,
+    datapath: Datapath,
+    tunnel: Option<(DeviceSettings, Tunnel)>,
+}
+
+impl Opened {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let credentials = load_credentials(config)?;
+        let key =
+            tunnel::load_or_create_key(&config.state_dir).context("loading the node's key")?;
+        let listener = TcpListener::bind(config.admin_listen)
+            .await
+            .with_context(|| format!("listening on {}", config.admin_listen))?;
+        let (datapath, adoption) = Datapath::open(DatapathConfig {
+            bpffs: config.bpffs.clone(),
+            ..DatapathConfig::new(config.cgroup.clone())
+        })
+        .context("opening the datapath")?;
+        tracing::info!(?adoption, "the datapath is open");
+        Ok(Self {
+            credentials,
+            public_key: key.public_key(),
+            listener,
+            datapath,
+            tunnel: open_tunnel(config, &key).await?,
+        })
+    }
+
+    /// What this node tells others of its tunnel end.
+    fn announced(&self, config: &Config) -> Option<node::Tunnel> {
+        self.tunnel.as_ref().map(|_| node::Tunnel {
+            public_key: self.public_key,
+            port: config.wireguard_port,
+            probe_port: config.probe_port,
+            probe_address: IpAddr::V6(probe_address(&self.public_key)),
+        })
+    }
+
+    fn tunnel_side(&self, config: &Config) -> Option<TunnelSide> {
+        self.tunnel.as_ref().map(|(_, tunnel)| TunnelSide {
+            tunnels: Tunnels::new(config.cluster.clone(), config.node.clone(), self.public_key),
+            dies_with_agent: tunnel.implementation() == Implementation::Userspace,
+        })
+    }
+}
+
 async fn start(
     config: Config,
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<TaskTracker> {
     let started_at = SystemTime::now();
+    let opened = Opened::open(&config).await?;
+    let announced = opened.announced(&config);
+    let side = opened.tunnel_side(&config);
+    let features = opened.datapath.features().to_vec();
+    let has_tunnel = opened.tunnel.is_some();
     let tasks = TaskTracker::new();
-    let credentials = load_credentials(&config)?;
-    let key = tunnel::load_or_create_key(&config.state_dir).context("loading the node's key")?;
-    let listener = TcpListener::bind(config.admin_listen)
-        .await
-        .with_context(|| format!("listening on {}", config.admin_listen))?;
-
-    let (datapath, adoption) = Datapath::open(DatapathConfig {
-        bpffs: config.bpffs.clone(),
-        ..DatapathConfig::new(config.cgroup.clone())
-    })
-    .context("opening the datapath")?;
-    tracing::info!(?adoption, "the datapath is open");
-    let features = datapath.features().to_vec();
-
-    let opened = open_tunnel(&config, &key).await?;
-    let announced = opened.as_ref().map(|_| node::Tunnel {
-        public_key: key.public_key(),
-        port: config.wireguard_port,
-        probe_port: config.probe_port,
-        probe_address: IpAddr::V6(probe_address(&key.public_key())),
-    });
-    let side = opened.as_ref().map(|(_, tunnel)| TunnelSide {
-        tunnels: Tunnels::new(
-            config.cluster.clone(),
-            config.node.clone(),
-            key.public_key(),
-        ),
-        dies_with_agent: tunnel.implementation() == Implementation::Userspace,
-    });
+    let metrics = Metrics::default();
 
     let (plan_tx, plan) = watch::channel(None);
     let (targets_tx, targets) = watch::channel(Arc::default());
     let (paths_tx, paths) = watch::channel(crate::probe::Paths::new());
     let (reports_tx, reports) = mpsc::channel(REPORT_DEPTH);
     let (status_tx, requests) = mpsc::channel(REQUEST_DEPTH);
-    let metrics = Metrics::default();
+    let (device_tx, device_requests) = mpsc::channel(REQUEST_DEPTH);
     let inputs = Inputs {
         reports,
         paths,
@@ -149,7 +176,7 @@ async fn start(
     };
     let reconcile = Reconcile::open(
         config.cluster.clone(),
-        datapath,
+        opened.datapath,
         side,
         (inputs, outputs),
         readiness.guard("gateway"),
@@ -157,10 +184,7 @@ async fn start(
     )
     .context("reading the maps")?;
     tasks.spawn(reconcile.run());
-
-    let (device_tx, device_requests) = mpsc::channel(REQUEST_DEPTH);
-    let has_tunnel = opened.is_some();
-    if let Some((settings, tunnel)) = opened {
+    if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {
             settings,
             plan,
@@ -180,8 +204,9 @@ async fn start(
         reconcile: status_tx,
         device: has_tunnel.then_some(device_tx),
     };
-    spawn_admin(&tasks, listener, status, &metrics, shutdown);
-    spawn_session(&tasks, &config, credentials, announced, reports_tx, shutdown);
+    spawn_admin(&tasks, opened.listener, status, &metrics, shutdown);
+    let session = (opened.credentials, announced, reports_tx);
+    spawn_session(&tasks, &config, session, shutdown);
     Ok(tasks)
 }
 
@@ -246,9 +271,7 @@ fn spawn_admin(
 fn spawn_session(
     tasks: &TaskTracker,
     config: &Config,
-    credentials: Credentials,
-    announced: Option<node::Tunnel>,
-    events: mpsc::Sender<Report>,
+    (credentials, announced, events): (Credentials, Option<node::Tunnel>, mpsc::Sender<Report>),
     shutdown: &CancellationToken,
 ) {
     let (feed, announce) = Announce::new(

@@ -75,10 +75,20 @@ pub struct Args {
     #[arg(long, env = "ISTHMUS_TUNNEL_MTU", default_value_t = tunnel::DEFAULT_MTU)]
     pub tunnel_mtu: u16,
     /// The UDP port of the tunnels.
-    #[arg(long, env = "ISTHMUS_WIREGUARD_PORT", value_name = "PORT", default_value_t = 51_872)]
+    #[arg(
+        long,
+        env = "ISTHMUS_WIREGUARD_PORT",
+        value_name = "PORT",
+        default_value_t = 51_872
+    )]
     pub wireguard_port: u16,
     /// The UDP port of path probes, inside the tunnels.
-    #[arg(long, env = "ISTHMUS_PROBE_PORT", value_name = "PORT", default_value_t = 4701)]
+    #[arg(
+        long,
+        env = "ISTHMUS_PROBE_PORT",
+        value_name = "PORT",
+        default_value_t = 4701
+    )]
     pub probe_port: u16,
     /// The time between two probes of a node.
     #[arg(
@@ -221,7 +231,9 @@ impl TryFrom<Args> for Config {
             cluster: args.cluster.ok_or(ConfigError::Missing("cluster"))?,
             node: args.node.ok_or(ConfigError::Missing("node"))?,
             trust_domain: TrustDomain::parse(&args.trust_domain)?,
-            credentials: args.credentials.ok_or(ConfigError::Missing("credentials"))?,
+            credentials: args
+                .credentials
+                .ok_or(ConfigError::Missing("credentials"))?,
             gateways: args.gateway,
             state_dir: args.state_dir,
             bpffs: args.bpffs,

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    probe::{BindError, Paths, PathStatus, ProbeSocket, ProbeTask, Targets},
+    probe::{BindError, PathStatus, Paths, ProbeSocket, ProbeTask, Targets},
     tunnel::{Mode, OpenError, PrivateKey, Tunnel, TunnelConfig},
 };
 
@@ -122,10 +122,7 @@ impl Device {
 
     /// Starts probing on the device; a prober that cannot begin tries again.
     fn probe(&self, tunnel: &Tunnel, shutdown: CancellationToken) -> JoinHandle<()> {
-        let address = SocketAddr::new(
-            IpAddr::V6(tunnel.probe_address()),
-            self.settings.probe_port,
-        );
+        let address = SocketAddr::new(IpAddr::V6(tunnel.probe_address()), self.settings.probe_port);
         let device = self.settings.device.clone();
         let prober = Prober::new(self.settings.probe, self.settings.node.clone());
         let targets = self.targets.clone();

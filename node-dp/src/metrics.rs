@@ -61,8 +61,16 @@ impl Metrics {
             "Changes of the verdict on a cluster, by reason",
             self.verdicts.clone(),
         );
-        registry.register("map_services", "Frontends in the maps", self.services.clone());
-        registry.register("map_backends", "Backends in the maps", self.backends.clone());
+        registry.register(
+            "map_services",
+            "Frontends in the maps",
+            self.services.clone(),
+        );
+        registry.register(
+            "map_backends",
+            "Backends in the maps",
+            self.backends.clone(),
+        );
         registry.register(
             "drops",
             "Connections and datagrams that were not served in full, by reason",

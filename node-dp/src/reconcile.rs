@@ -5,6 +5,7 @@
 //! therefore planned a few at a time.
 
 mod maps;
+mod rule;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,6 @@ use node_dp_core::{
     plan::{Planner, Problem},
     replica::Replica,
     tunnel::{TunnelPlan, Tunnels},
-    verdict::Ruling,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -44,8 +44,8 @@ use crate::{
 
 pub(crate) use maps::Maps;
 pub(crate) use session::GatewayState;
-use verdicts::Verdicts;
 pub(crate) use verdicts::Known;
+use verdicts::Verdicts;
 use writer::Writer;
 
 /// How many services are planned before the paths are looked at again: well under a millisecond of work.
@@ -195,23 +195,6 @@ impl<M: Maps> Reconcile<M> {
         self.take_out_unreachable();
     }
 
-    /// Before the tunnels are up, or once they go, nothing reaches other clusters: their backends are out until a path is good.
-    fn take_out_unreachable(&mut self) {
-        if !self.tunnels.as_ref().is_some_and(|side| side.dies_with_agent) {
-            return;
-        }
-        let clusters = self.planner.image().clusters.values();
-        let names: Vec<ClusterName> = clusters
-            .filter_map(|value| ClusterName::parse(value.name()).ok())
-            .filter(|name| *name != self.cluster)
-            .collect();
-        let downs = names
-            .iter()
-            .filter_map(|name| self.planner.rule(name, Ruling::Down));
-        let ops: Vec<MapOp> = downs.collect();
-        self.write(&ops);
-    }
-
     fn deadline(&self) -> Instant {
         let own = self.next_compare.min(self.next_count);
         self.replica.poll_timeout().map_or(own, |at| at.min(own))
@@ -255,42 +238,6 @@ impl<M: Maps> Reconcile<M> {
         }
         if !touched.nodes.is_empty() || !touched.clusters.is_empty() {
             self.judge();
-        }
-    }
-
-    fn take_clusters(&mut self, touched: &BTreeSet<ClusterName>) {
-        let view = self.replica.view();
-        for name in touched {
-            match view.clusters.get(name) {
-                Some(cluster) => self.verdicts.set_control(name, cluster.control),
-                None => {
-                    self.verdicts.forget(name);
-                    self.metrics.forget_cluster(name);
-                    self.planner.forget_cluster(name);
-                    self.needs_sweep = true;
-                }
-            }
-        }
-    }
-
-    /// Rules every cluster anew and writes what that changes.
-    fn judge(&mut self) {
-        let paths = self.inputs.paths.borrow_and_update().clone();
-        let plan = Arc::clone(&self.plan);
-        let planner = &self.planner;
-        let changed = self
-            .verdicts
-            .judge(&paths, &plan, |name| planner.ruling(name));
-        for (name, known) in changed {
-            let op = self.planner.rule(&name, known.verdict.ruling);
-            self.write(op.as_slice());
-            self.metrics.note_verdict(&name, known.verdict);
-            tracing::info!(
-                cluster = %name,
-                ruling = known.verdict.ruling.label(),
-                reason = known.verdict.reason.label(),
-                "ruled a cluster",
-            );
         }
     }
 
@@ -380,7 +327,9 @@ impl<M: Maps> Reconcile<M> {
             first = ?ops.first(),
             "the maps were not as planned: healing them",
         );
-        self.metrics.drift.inc_by(u64::try_from(ops.len()).unwrap_or(u64::MAX));
+        self.metrics
+            .drift
+            .inc_by(u64::try_from(ops.len()).unwrap_or(u64::MAX));
         self.write(&ops);
     }
 
@@ -390,7 +339,11 @@ impl<M: Maps> Reconcile<M> {
         };
         let retry_at = Instant::now() + RETRY_INTERVAL;
         self.next_compare = self.next_compare.min(retry_at);
-        tracing::error!(failed = failed.count, ops = ops.len(), "not all changes were made");
+        tracing::error!(
+            failed = failed.count,
+            ops = ops.len(),
+            "not all changes were made"
+        );
         self.note_error("a map could not be changed", &failed.first);
     }
 

@@ -4,17 +4,18 @@
 //! changes to that part alone, so the cost of a change does not grow with the number of services.
 
 mod backends;
+mod frontends;
 mod groups;
+mod problem;
 mod slots;
+#[cfg(test)]
+mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
     name::{ClusterName, ServiceName},
-    service::{Protocol, Service, ServicePort},
+    service::ServicePort,
     view::{MergedService, View},
 };
 use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER};
@@ -26,63 +27,8 @@ use crate::{
     verdict::Ruling,
 };
 
-/// Why a service is not in the maps as its definition asks for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Problem {
-    /// Another service has the same address, port and protocol, and had it first.
-    #[error("{frontend} belongs to {holder}")]
-    HeldFrontend {
-        /// The frontend.
-        frontend: FrontendKey,
-        /// Who has it.
-        holder: ServiceName,
-    },
-    /// More clusters have backends than a service can have groups; the ones that the policy ranks last are left out.
-    #[error("{frontend} has backends in too many clusters: {dropped} left out")]
-    TooManyClusters {
-        /// The frontend.
-        frontend: FrontendKey,
-        /// How many clusters are left out.
-        dropped: usize,
-    },
-    /// A cluster has more backends than a group can have; the last ones by address are left out.
-    #[error("{frontend} has too many backends in {cluster}: {dropped} left out")]
-    TooManyBackends {
-        /// The frontend.
-        frontend: FrontendKey,
-        /// The cluster.
-        cluster: ClusterName,
-        /// How many backends are left out.
-        dropped: usize,
-    },
-    /// All indices of clusters are taken.
-    #[error("{cluster} has no index: too many clusters")]
-    NoClusterIndex {
-        /// The cluster.
-        cluster: ClusterName,
-    },
-    /// Sockets of the protocol are not translated.
-    #[error("{protocol} port {port} is not supported")]
-    UnsupportedProtocol {
-        /// The protocol.
-        protocol: Protocol,
-        /// The port.
-        port: u16,
-    },
-}
-
-impl Problem {
-    /// The name in status and metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::HeldFrontend { .. } => "held-frontend",
-            Self::TooManyClusters { .. } => "too-many-clusters",
-            Self::TooManyBackends { .. } => "too-many-backends",
-            Self::NoClusterIndex { .. } => "no-cluster-index",
-            Self::UnsupportedProtocol { .. } => "unsupported-protocol",
-        }
-    }
-}
+use frontends::{frontends, unsupported};
+pub use problem::Problem;
 
 /// The planner.
 ///
@@ -405,49 +351,3 @@ struct Planned {
     image: Image,
     problems: Vec<(ServiceName, Problem)>,
 }
-
-/// The frontends that a service asks for, each with its port.
-fn frontends(service: Option<&MergedService>) -> impl Iterator<Item = (FrontendKey, &ServicePort)> {
-    let local = service.and_then(|service| service.local.as_ref());
-    local
-        .filter(|service| !service.headless)
-        .into_iter()
-        .flat_map(addressed)
-}
-
-fn addressed(service: &Service) -> impl Iterator<Item = (FrontendKey, &ServicePort)> {
-    let ports = service
-        .ports
-        .iter()
-        .filter(|port| is_supported(port.protocol));
-    ports.flat_map(|port| {
-        let ips = service.cluster_ips.iter().copied();
-        ips.map(move |ip: IpAddr| {
-            (
-                FrontendKey::new(ip, port.port, port.protocol.number()),
-                port,
-            )
-        })
-    })
-}
-
-fn unsupported(service: &MergedService) -> impl Iterator<Item = Problem> {
-    let local = service.local.iter().filter(|local| !local.headless);
-    let ports = local.flat_map(|local| &local.ports);
-    ports
-        .filter(|port| !is_supported(port.protocol))
-        .map(|port| Problem::UnsupportedProtocol {
-            protocol: port.protocol,
-            port: port.port,
-        })
-}
-
-fn is_supported(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Tcp | Protocol::Udp => true,
-        Protocol::Sctp => false,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,3 +1,5 @@
+//! Tests of the agent's flags.
+
 use super::*;
 
 #[test]
@@ -66,6 +68,6 @@ fn config(more: &[&str]) -> Result<Config, ConfigError> {
         "--cgroup=/cg",
         "--gateway=192.0.2.1:4700,gateway:4700",
     ];
-    let args = Args::try_parse_from(flags.iter().chain(more)).unwrap();
+    let args = Args::parse_from(flags.iter().chain(more));
     Config::try_from(args)
 }

@@ -40,7 +40,10 @@ impl<M: Maps> Writer<M> {
                 continue;
             }
             let Err(error) = self.maps.apply(op) else {
-                self.metrics.ops.get_or_create(&label("op", op.label())).inc();
+                self.metrics
+                    .ops
+                    .get_or_create(&label("op", op.label()))
+                    .inc();
                 continue;
             };
             incomplete.extend(service_of(op));

@@ -1,3 +1,5 @@
+//! Tests of the planner: what one change makes, golden dumps and random histories.
+
 mod golden;
 mod random;
 mod world;

@@ -1,3 +1,5 @@
+//! Tests of probing against a simulated network and clock.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of the replica: snapshots, updates and what is touched.
+
 use cluster_registry::{
     name::{NodeName, ServiceName},
     node::Node,

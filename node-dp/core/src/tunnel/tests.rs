@@ -1,3 +1,5 @@
+//! Tests of the tunnel plan: peers, routes and who is refused.
+
 use std::sync::Arc;
 
 use cluster_registry::node::Node;

@@ -1,0 +1,147 @@
+//! What the hub does with the reports of peers' sessions: who is connected, who is lost, and what they announce.
+
+use std::time::{Instant, SystemTime};
+
+use cluster_registry::{cluster::Control, name::ClusterName};
+use isthmus_daemon::trace;
+use mesh_link::event::{PeerEvent, Report, SessionId, Update};
+
+use super::Hub;
+use crate::metrics::{PeerLabels, ReasonLabels};
+
+impl Hub {
+    pub(super) fn handle_peer_report(&mut self, name: &ClusterName, report: Report) {
+        let Report { session, event, .. } = report;
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let is_current = peer.seat.is_of(session);
+        match event {
+            PeerEvent::Up {
+                address,
+                resumed,
+                handle,
+            } => {
+                if peer.accepts(resumed, &handle) && peer.seat.take(session, address, handle) {
+                    self.note_connected(name, resumed);
+                }
+            }
+            PeerEvent::Unreachable { address, reason } if !peer.seat.is_taken() => {
+                if peer.reason.as_ref() != Some(&reason) {
+                    tracing::warn!(peer = %name, %address, reason, "peer is unreachable");
+                }
+                peer.seat.address = Some(address);
+                peer.reason = Some(reason);
+            }
+            PeerEvent::SnapshotBegin if is_current => self.registry.handle_import_begin(name),
+            PeerEvent::Updates(updates) if is_current => self.import(name, updates),
+            PeerEvent::SnapshotEnd if is_current => {
+                peer.has_said_all = true;
+                self.registry.handle_import_end(name);
+                self.open_feed_if_due(Instant::now());
+            }
+            PeerEvent::Rtt(rtt) if is_current => {
+                peer.seat.rtt = Some(rtt);
+                let gauge = self.facts.metrics.peer_rtt.get_or_create(&labels(name));
+                gauge.set(rtt.as_secs_f64());
+            }
+            PeerEvent::Refused(refusal) if is_current => {
+                *peer.unreadable.entry(refusal.label()).or_default() += 1;
+                self.count_refused(name, refusal.label());
+            }
+            PeerEvent::Down { reason } => {
+                self.note_lost(name, session, &reason.to_string(), reason.label());
+            }
+            PeerEvent::Unreachable { .. }
+            | PeerEvent::SnapshotBegin
+            | PeerEvent::Updates(_)
+            | PeerEvent::SnapshotEnd
+            | PeerEvent::Rtt(_)
+            | PeerEvent::Refused(_)
+            | PeerEvent::Progress(_) => {}
+        }
+    }
+
+    fn note_connected(&mut self, name: &ClusterName, resumed: bool) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.connect(resumed, SystemTime::now());
+        }
+        self.registry.set_control(name, Control::Connected);
+        let metrics = &self.facts.metrics;
+        metrics.peer_connected.get_or_create(&labels(name)).set(1);
+        metrics.sessions.get_or_create(&labels(name)).inc();
+        tracing::info!(peer = %name, resumed, "peer is connected");
+        self.open_feed_if_due(Instant::now());
+    }
+
+    fn note_lost(
+        &mut self,
+        name: &ClusterName,
+        session: SessionId,
+        reason: &str,
+        label: &'static str,
+    ) {
+        let metrics = &self.facts.metrics;
+        let ended = ReasonLabels {
+            peer: name.to_string(),
+            reason: label,
+        };
+        metrics.sessions_ended.get_or_create(&ended).inc();
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        if !peer.seat.leave(session) {
+            return;
+        }
+        peer.lose(reason.to_owned(), Instant::now(), SystemTime::now());
+        self.registry.set_control(name, Control::Lost);
+        metrics.peer_connected.get_or_create(&labels(name)).set(0);
+        tracing::warn!(peer = %name, reason, "peer is lost; what it shared stays");
+    }
+
+    fn import(&mut self, name: &ClusterName, updates: Vec<Update>) {
+        let accepted = self
+            .facts
+            .metrics
+            .updates_accepted
+            .get_or_create_owned(&labels(name));
+        for update in updates {
+            let Update {
+                key,
+                value,
+                trace: cause,
+            } = update;
+            let span = tracing::info_span!("gateway.import", peer = %name, id = ?key.id);
+            trace::continue_from(&span, cause);
+            let position = trace::context_of(&span).or(cause);
+            let outcome = span.in_scope(|| {
+                self.registry
+                    .handle_import(name, key.clone(), value, position)
+            });
+            match outcome {
+                Ok(()) => {
+                    accepted.inc();
+                }
+                Err(refusal) => {
+                    tracing::warn!(peer = %name, ?key, reason = %refusal, "update is refused");
+                    self.count_refused(name, refusal.label());
+                }
+            }
+        }
+    }
+
+    fn count_refused(&self, name: &ClusterName, reason: &'static str) {
+        let labels = ReasonLabels {
+            peer: name.to_string(),
+            reason,
+        };
+        let refused = &self.facts.metrics.updates_refused;
+        refused.get_or_create(&labels).inc();
+    }
+}
+
+fn labels(name: &ClusterName) -> PeerLabels {
+    PeerLabels {
+        peer: name.to_string(),
+    }
+}
