@@ -1,7 +1,7 @@
 //! The session with one peer: both sides publish to each other and watch each other's life.
 //!
-//! The parts are alone in their files: coming up ([`opening`]), what we tell the peer ([`publisher`]), what it tells us
-//! ([`subscriber`]), and whether it lives ([`crate::liveness`]). Here they are joined.
+//! The parts are alone in their files: coming up (`opening`), what we tell the peer (`publisher`), what it tells us
+//! (`subscriber`), and whether it lives (`crate::liveness`). Here they are joined.
 
 mod opening;
 mod publisher;
