@@ -1,6 +1,6 @@
 //! What kube-proxy would have installed: the rules of its iptables and its nftables mode, for the same services.
 
-use std::{fmt::Write, fs, net::Ipv4Addr, path::Path};
+use std::{fmt::Write, fs, net::Ipv4Addr};
 
 use anyhow::{Context, ensure};
 use multicluster::Lab;
@@ -9,6 +9,10 @@ use crate::task::{bench::services::PORT, command::target_dir};
 
 /// The address of the called service; the other services' addresses follow it.
 pub(crate) const FIRST: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 0);
+
+/// Closed connections leave conntrack at once: at thousands a second they would fill its table within seconds.
+const SHORT_TIMEOUTS: &str = "cd /proc/sys/net/netfilter && for state in time_wait close last_ack; do \
+    echo 0 > nf_conntrack_tcp_timeout_$state || exit 1; done";
 
 /// Who translates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,17 +35,26 @@ impl Baseline {
         Ipv4Addr::from(u32::from(FIRST) + count)
     }
 
-    /// Installs the rules of `count` services on the node; the called one leads to the pod.
-    pub(crate) fn install(self, lab: &Lab, count: u32, pod: Ipv4Addr) -> anyhow::Result<()> {
+    /// Installs the rules of `count` services on the node; the called one leads to the pod, `bare` stays without conntrack.
+    pub(crate) fn install(
+        self,
+        lab: &Lab,
+        count: u32,
+        pod: Ipv4Addr,
+        bare: Ipv4Addr,
+    ) -> anyhow::Result<()> {
         let rules = match self {
             Self::Iptables => iptables(count, pod),
             Self::Nftables => nftables(count, pod),
         }?;
-        self.load(lab, &rules)
+        Self::Nftables.load(lab, &untracked(bare))?;
+        self.load(lab, &rules)?;
+        on_node(lab, &["sh", "-c", SHORT_TIMEOUTS])
     }
 
     /// Takes the rules away again.
     pub(crate) fn remove(self, lab: &Lab) -> anyhow::Result<()> {
+        Self::Nftables.load(lab, "delete table ip bare\n")?;
         self.load(
             lab,
             match self {
@@ -54,22 +67,30 @@ impl Baseline {
     fn load(self, lab: &Lab, rules: &str) -> anyhow::Result<()> {
         let file = target_dir().join("bench").join(self.metric());
         fs::write(&file, rules).with_context(|| format!("writing {}", file.display()))?;
-        let argv: [&Path; 2] = match self {
-            Self::Iptables => [Path::new("iptables-legacy-restore"), &file],
-            Self::Nftables => [Path::new("nft"), Path::new("-f")],
-        };
-        let mut argv = argv.to_vec();
-        if self == Self::Nftables {
-            argv.push(&file);
+        let file = file.to_string_lossy();
+        match self {
+            Self::Iptables => on_node(lab, &["iptables-legacy-restore", &file]),
+            Self::Nftables => on_node(lab, &["nft", "-f", &file]),
         }
-        let output = lab.spawn_on_node("east", "n1", argv)?.wait()?;
-        ensure!(
-            output.status.success(),
-            "loading the rules failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
     }
+}
+
+fn on_node(lab: &Lab, argv: &[&str]) -> anyhow::Result<()> {
+    let output = lab.spawn_on_node("east", "n1", argv)?.wait()?;
+    ensure!(
+        output.status.success(),
+        "`{}` failed: {}",
+        argv.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// Rules that keep conntrack off the way to a pod, as it is where no proxy translates.
+fn untracked(bare: Ipv4Addr) -> String {
+    format!(
+        "table ip bare {{ chain pre {{ type filter hook prerouting priority raw; ip saddr {bare} notrack; ip daddr {bare} notrack; }}\n}}\n"
+    )
 }
 
 /// The services' addresses, with where they lead: the last to the pod, the others to where nobody is.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use multicluster::{Lab, Options, wait_until};
 
 use crate::task::{
@@ -81,19 +81,20 @@ fn compare(
     count: u32,
 ) -> anyhow::Result<()> {
     let line = Line::new(GROUP, baseline.metric(), "ratio").param("services", count);
-    let server = lab.plan().pod("east/server")?;
-    let Some(IpAddr::V4(pod)) = server.ipv4() else {
-        return report.print(&line.note("the server has no IPv4 address"));
+    let address = |pod| match lab.plan().pod(pod)?.ipv4() {
+        Some(IpAddr::V4(address)) => Ok(address),
+        Some(IpAddr::V6(_)) | None => bail!("{pod} has no IPv4 address"),
     };
-    if let Err(error) = baseline.install(lab, count, pod) {
+    let (server, bare) = (address("east/server")?, address("east/bare")?);
+    if let Err(error) = baseline.install(lab, count, server, bare) {
         return report.print(&line.note(format!("{error:#}")));
     }
-    let called = Baseline::called(count).into();
-    let targets = [pod.into(), called].map(|address| SocketAddr::new(address, PORT));
+    let called = Baseline::called(count);
+    let targets = [bare, called].map(|address| SocketAddr::new(address.into(), PORT));
     let rounds = crr(lab, programs, &targets, quick)?;
     baseline.remove(lab)?;
     let [direct, translated] = &rounds.0[..] else {
-        anyhow::bail!("the load gave {} results for two targets", rounds.0.len());
+        bail!("the load gave {} results for two targets", rounds.0.len());
     };
     let rates = |rounds: &[Round]| rounds.iter().map(|round| round.rate).collect::<Vec<_>>();
     report.print(
@@ -102,7 +103,9 @@ fn compare(
                 rates(translated).into_iter(),
                 rates(direct).into_iter(),
             ))
-            .note("kube-proxy's rules, the last service called, to the pod's own address"),
+            .note(
+                "kube-proxy's rules, the last service called, to a pod that conntrack does not see",
+            ),
     )
 }
 
@@ -133,7 +136,7 @@ fn measure(
     let targets = [direct, SocketAddr::new(service, PORT), direct];
     let rounds = crr(lab, programs, &targets, quick)?;
     let [direct, translated, null] = &rounds.0[..] else {
-        anyhow::bail!("the load gave {} results for three targets", rounds.0.len());
+        bail!("the load gave {} results for three targets", rounds.0.len());
     };
     let line = |metric, unit| {
         Line::new(GROUP, metric, unit)

@@ -84,7 +84,8 @@ pub(crate) fn topology(load: &Path, manifests: &Path) -> anyhow::Result<Topology
             service_cidrs: vec!["10.101.0.0/16".parse()?, "fd00:101:1::/112".parse()?],
             nodes: vec!["n1".to_owned()],
             pods: vec![
-                pod("server", command, vec![port]),
+                pod("server", command.clone(), vec![port]),
+                pod("bare", command, Vec::new()),
                 pod("client", Vec::new(), Vec::new()),
             ],
             manifests: Some(manifests.to_owned()),
