@@ -10,10 +10,6 @@ use crate::task::{bench::services::PORT, command::target_dir};
 /// The address of the called service; the other services' addresses follow it.
 pub(crate) const FIRST: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 0);
 
-/// Closed connections leave conntrack at once: at thousands a second they would fill its table within seconds.
-const SHORT_TIMEOUTS: &str = "cd /proc/sys/net/netfilter && for state in time_wait close last_ack; do \
-    echo 0 > nf_conntrack_tcp_timeout_$state || exit 1; done";
-
 /// Who translates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Baseline {
@@ -48,8 +44,7 @@ impl Baseline {
             Self::Nftables => nftables(count, pod),
         }?;
         Self::Nftables.load(lab, &untracked(bare))?;
-        self.load(lab, &rules)?;
-        on_node(lab, &["sh", "-c", SHORT_TIMEOUTS])
+        self.load(lab, &rules)
     }
 
     /// Takes the rules away again.
@@ -69,13 +64,13 @@ impl Baseline {
         fs::write(&file, rules).with_context(|| format!("writing {}", file.display()))?;
         let file = file.to_string_lossy();
         match self {
-            Self::Iptables => on_node(lab, &["iptables-legacy-restore", &file]),
-            Self::Nftables => on_node(lab, &["nft", "-f", &file]),
+            Self::Iptables => run(lab, &["iptables-legacy-restore", &file]),
+            Self::Nftables => run(lab, &["nft", "-f", &file]),
         }
     }
 }
 
-fn on_node(lab: &Lab, argv: &[&str]) -> anyhow::Result<()> {
+fn run(lab: &Lab, argv: &[&str]) -> anyhow::Result<()> {
     let output = lab.spawn_on_node("east", "n1", argv)?.wait()?;
     ensure!(
         output.status.success(),

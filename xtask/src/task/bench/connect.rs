@@ -13,7 +13,7 @@ use crate::task::{
     bench::{
         baseline::Baseline,
         report::{Line, Report, ratios},
-        services::{self, PORT, SERVICE},
+        services::{self, FORGET_CLOSED, PORT, SERVICE},
     },
     command::target_dir,
     demo::measure::cluster_ip,
@@ -173,11 +173,9 @@ fn measure(
 fn crr(lab: &Lab, programs: &Path, targets: &[SocketAddr], quick: bool) -> anyhow::Result<Rounds> {
     let (rounds, round_ms) = if quick { ("7", "200") } else { ("25", "400") };
     let load = programs.join("xtask");
-    // A closed connection must not keep its port, or the rate ends at the number of ports.
-    let mut script =
-        "echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets; exec taskset -c 0 \"$0\" load crr"
-            .to_owned();
-    script.push_str(&format!(" --rounds {rounds} --round-ms {round_ms}"));
+    let mut script = format!(
+        "{FORGET_CLOSED}; exec taskset -c 0 \"$0\" load crr --rounds {rounds} --round-ms {round_ms}"
+    );
     for target in targets {
         script.push_str(&format!(" --target {target}"));
     }

@@ -8,6 +8,10 @@ use multicluster::topology::{Cluster, Pod, Port, Topology};
 /// The port that the called service and its pod have.
 pub(crate) const PORT: u16 = 7000;
 
+/// Makes a pod forget closed connections at once: the client's ports must come free again, and a server that remembers
+/// one takes the client's next, which comes by another address and so with other timestamps, for a stray.
+pub(crate) const FORGET_CLOSED: &str = "echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets";
+
 /// The called service's name and namespace.
 pub(crate) const SERVICE: (&str, &str) = ("bench", "crr");
 
@@ -51,18 +55,11 @@ pub(crate) fn write_manifests(folder: &Path, count: u32) -> anyhow::Result<()> {
 pub(crate) fn topology(load: &Path, manifests: &Path) -> anyhow::Result<Topology> {
     let listen = format!("[::]:{PORT}");
     // Both ends on one core: what is compared then is work, not the luck of the scheduler.
-    let command = [
-        "taskset",
-        "-c",
-        "0",
-        &load.to_string_lossy(),
-        "load",
-        "crr-serve",
-        "--listen",
-        &listen,
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let script =
+        format!("{FORGET_CLOSED}; exec taskset -c 0 \"$0\" load crr-serve --listen {listen}");
+    let command = ["sh", "-c", &script, &load.to_string_lossy()]
+        .map(str::to_owned)
+        .to_vec();
     let pod = |name: &str, command, ports| Pod {
         name: name.to_owned(),
         namespace: SERVICE.0.to_owned(),
