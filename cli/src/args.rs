@@ -233,6 +233,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -260,6 +262,18 @@ mod tests {
             panic!("another command: {:?}", args.command);
         };
         assert_eq!(command, ["curl", "-o", "x"]);
+    }
+
+    #[test]
+    fn what_a_new_lab_suggests_is_understood() {
+        let topology = multicluster::Topology::demo().unwrap();
+        let mut plan = multicluster::Plan::new(&topology, Path::new("/sys/fs/cgroup")).unwrap();
+        plan.programs = Some("/bin".into());
+
+        for hint in multicluster::hints(&plan) {
+            let args = Args::try_parse_from(hint.split(' '));
+            assert!(args.is_ok(), "{hint}: {args:?}");
+        }
     }
 
     #[test]

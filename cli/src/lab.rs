@@ -138,12 +138,8 @@ fn up(topology: &Topology, options: &Options, output: &Output) -> Result<(), Fai
             plan.nodes.len(),
             plan.pods.len()
         )];
-        lines.push(format!("  isthmus lab status {name}"));
-        if let Some(pod) = plan.pods.first() {
-            let pod = pod.path();
-            lines.push(format!("  isthmus lab exec --lab {name} {pod} -- sh"));
-        }
-        lines.push(format!("  isthmus lab down {name}"));
+        let hints = multicluster::hints(&plan).into_iter();
+        lines.extend(hints.map(|hint| format!("  {hint}")));
         vec![Section::Lines(lines)]
     })?;
     Ok(())

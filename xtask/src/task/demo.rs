@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 /// The name that the service has in every cluster.
-const NAME: &str = "web.shop.svc.clusterset.local";
+pub(crate) const NAME: &str = "web.shop.svc.clusterset.local";
 
 /// How soon both clusters must have answered once everything is ready.
 const BOTH_WITHIN: Duration = Duration::from_secs(20);
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     if args.keep {
         stage.step(&format!("the clusters stay up as lab {}", args.lab))?;
-        stage.how_to_play(&args.lab)?;
+        stage.how_to_play(&lab)?;
         let isthmus = programs.join("isthmus");
         let controller = ["lab".as_ref(), "controller".as_ref(), args.lab.as_ref()];
         let controller: Vec<_> = std::iter::once(isthmus.as_os_str())

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, io::Write};
 
+use multicluster::Lab;
 use serde_json::{Value, json};
 
-use crate::task::demo::outcome::Outcome;
+use crate::task::demo::{NAME, measure::CLIENT, outcome::Outcome};
 
 /// Where the demo speaks.
 #[derive(Debug, Clone, Copy)]
@@ -67,16 +68,12 @@ impl Stage {
     }
 
     /// Says what to do with clusters that stay up.
-    pub(crate) fn how_to_play(self, lab: &str) -> anyhow::Result<()> {
-        let commands = [
-            format!("isthmus status --lab {lab}"),
-            format!(
-                "isthmus lab exec {lab} east/client -- curl -s http://web.shop.svc.clusterset.local/"
-            ),
-            format!("isthmus lab cut {lab} east west"),
-            format!("isthmus lab heal {lab} east west"),
-            format!("isthmus lab down {lab}"),
-        ];
+    pub(crate) fn how_to_play(self, lab: &Lab) -> anyhow::Result<()> {
+        let mut commands = multicluster::hints(lab.plan());
+        commands.push(format!(
+            "isthmus lab exec --lab {} {CLIENT} -- curl -s http://{NAME}/",
+            lab.name()
+        ));
         let text: Vec<String> = commands
             .iter()
             .map(|command| format!("    target/debug/{command}"))
