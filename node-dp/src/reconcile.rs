@@ -7,6 +7,7 @@
 mod maps;
 mod rule;
 mod session;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -44,6 +45,7 @@ use crate::{
 
 pub(crate) use maps::Maps;
 pub(crate) use session::GatewayState;
+pub(crate) use snapshot::Snapshot;
 pub(crate) use verdicts::Known;
 use verdicts::Verdicts;
 use writer::Writer;
@@ -59,6 +61,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often the kernel's counters are read for the metrics.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time by the runtime's clock, which the deadlines are slept by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Where facts come from.
 #[derive(Debug)]
@@ -80,21 +87,6 @@ pub(crate) struct Outputs {
     pub(crate) plan: watch::Sender<Option<Arc<TunnelPlan>>>,
     /// Whom to probe.
     pub(crate) targets: watch::Sender<Arc<Targets>>,
-}
-
-/// What the task says of itself.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    /// The session with the gateway.
-    pub(crate) gateway: GatewayState,
-    /// The verdict on each cluster.
-    pub(crate) clusters: BTreeMap<ClusterName, Known>,
-    /// The numbers of frontends and backends.
-    pub(crate) sizes: (usize, usize),
-    /// What was not served, by reason.
-    pub(crate) drops: BTreeMap<String, u64>,
-    /// The last thing that went wrong.
-    pub(crate) last_error: Option<String>,
 }
 
 /// The tunnels of the node, where it has any.
@@ -146,7 +138,7 @@ impl<M: Maps> Reconcile<M> {
             clusters = image.clusters.len(),
             "adopting what the maps hold",
         );
-        let now = Instant::now();
+        let now = now();
         Ok(Self {
             planner: Planner::adopt(cluster.clone(), image),
             replica: Replica::new(cluster.clone()),
@@ -189,7 +181,7 @@ impl<M: Maps> Reconcile<M> {
                     Some(report) => self.handle_report(report),
                     None => break,
                 },
-                () = sleep_until(deadline.into()) => self.handle_timeout(Instant::now()),
+                () = sleep_until(deadline.into()) => self.handle_timeout(now()),
             }
         }
         self.take_out_unreachable();
@@ -297,23 +289,33 @@ impl<M: Maps> Reconcile<M> {
         }
     }
 
-    /// The maps hold all that the gateway says.
+    /// The maps hold all that the gateway says; does nothing once done.
     fn begin_serving(&mut self) {
+        if self.ready.is_none() {
+            return;
+        }
         if let Err(error) = self.writer.activate() {
+            self.next_compare = self.next_compare.min(now() + RETRY_INTERVAL);
             self.note_error("the programs could not be attached", &error);
             return;
         }
-        if let Some(ready) = self.ready.take() {
-            drop(ready);
-            tracing::info!("the maps hold what the gateway says");
-        }
+        self.ready = None;
+        tracing::info!("the maps hold what the gateway says");
     }
 
-    /// Reads the maps back and heals what is not as planned.
+    /// Makes up for what was not as planned, or could not be done.
     fn compare(&mut self) {
         if !self.replica.is_synced() || self.has_work() {
             return;
         }
+        self.heal();
+        if self.dirty.is_empty() && !self.needs_sweep {
+            self.begin_serving();
+        }
+    }
+
+    /// Reads the maps back and writes what is not as planned.
+    fn heal(&mut self) {
         let actual = match self.writer.read_image() {
             Ok(actual) => actual,
             Err(error) => return self.note_error("the maps could not be read", &error),
@@ -337,7 +339,7 @@ impl<M: Maps> Reconcile<M> {
         let Err(failed) = self.writer.write(ops) else {
             return;
         };
-        let retry_at = Instant::now() + RETRY_INTERVAL;
+        let retry_at = now() + RETRY_INTERVAL;
         self.next_compare = self.next_compare.min(retry_at);
         tracing::error!(
             failed = failed.count,
@@ -367,21 +369,5 @@ impl<M: Maps> Reconcile<M> {
             tracing::warn!(%service, reason = problem.label(), "{problem}");
         }
         self.problems = problems;
-    }
-
-    fn answer(&self, request: oneshot::Sender<Snapshot>) {
-        let image = self.planner.image();
-        let drops = self.writer.drops().into_iter();
-        let snapshot = Snapshot {
-            gateway: self.gateway.clone(),
-            clusters: self.verdicts.known(&self.planner),
-            sizes: (image.services.len(), image.backends.len()),
-            drops: drops
-                .map(|(reason, count)| (reason.label().to_owned(), count))
-                .collect(),
-            last_error: self.last_error.clone(),
-        };
-        // Who asked may have gone.
-        drop(request.send(snapshot));
     }
 }

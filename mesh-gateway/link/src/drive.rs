@@ -101,7 +101,7 @@ impl Drive {
             detect_multiplier: settings.detect_multiplier,
             resume: cursor,
         };
-        let (close_tx, closing) = watch::channel(None);
+        let (handle, closing) = SessionHandle::new();
         let mut feed = grant.feed;
         feed.newest.mark_unchanged();
         Self {
@@ -116,7 +116,7 @@ impl Drive {
             resume,
             events: grant.events,
             waiting: VecDeque::new(),
-            handle: SessionHandle(Arc::new(close_tx)),
+            handle,
             closing,
             up_since: None,
             is_up_reported: false,

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 pub struct SessionId(u64);
 
 impl SessionId {
-    pub(crate) fn next() -> Self {
+    /// A number that no session of this process has had.
+    pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -37,9 +38,15 @@ impl fmt::Display for SessionId {
 
 /// Ends a session from outside.
 #[derive(Debug, Clone)]
-pub struct SessionHandle(pub(crate) Arc<watch::Sender<Option<GoodbyeReason>>>);
+pub struct SessionHandle(Arc<watch::Sender<Option<GoodbyeReason>>>);
 
 impl SessionHandle {
+    /// A handle, and where its session sees that it shall end.
+    pub fn new() -> (Self, watch::Receiver<Option<GoodbyeReason>>) {
+        let (close_tx, closing) = watch::channel(None);
+        (Self(Arc::new(close_tx)), closing)
+    }
+
     /// Says goodbye to the peer; [`PeerEvent::Down`] follows, and a dialer then dials anew.
     pub fn close(&self, reason: GoodbyeReason) {
         self.0.send_replace(Some(reason));

@@ -1,14 +1,11 @@
 //! What the session with the gateway says, and what is known of it.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use cluster_registry::resource::ResourceId;
 use mesh_link::event::{PeerEvent, Report, SessionId, Update};
 
-use super::{Maps, Reconcile};
+use super::{Maps, Reconcile, now};
 
 /// The session with the gateway.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +36,7 @@ impl<M: Maps> Reconcile<M> {
             PeerEvent::SnapshotBegin if is_current => self.replica.handle_snapshot_begin(),
             PeerEvent::Updates(updates) if is_current => self.take_updates(&updates),
             PeerEvent::SnapshotEnd if is_current => {
-                self.replica.handle_snapshot_end(Instant::now());
+                self.replica.handle_snapshot_end(now());
                 self.needs_sweep = true;
                 self.take_touched();
                 tracing::info!(resources = self.replica.len(), "took a snapshot");
@@ -79,7 +76,7 @@ impl<M: Maps> Reconcile<M> {
     }
 
     fn take_updates(&mut self, updates: &[Update]) {
-        let now = Instant::now();
+        let now = now();
         for update in updates {
             let value = update.value.as_ref();
             self.replica.handle_update(&update.key, value, now);

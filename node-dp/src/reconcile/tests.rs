@@ -1,1 +1,210 @@
+//! What the gateway and the probes say reaches the maps whole, in order and in time.
 
+mod facts;
+mod fake;
+mod faults;
+mod life;
+mod rig;
+
+use std::net::Ipv4Addr;
+
+use cluster_registry::{cluster::Control, name::NodeName};
+use mesh_link::event::{PeerEvent, Update};
+use node_dp_common::{
+    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, ServiceValue,
+};
+use node_dp_core::{image::Image, verdict::Path};
+
+use super::*;
+
+use facts::{cluster, endpoint, global, gone, key, name, west};
+use fake::{Done, FakeMaps};
+use rig::{Rig, TunnelKind};
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_agent_adopts_what_the_maps_hold() {
+    let maps = FakeMaps::default();
+    let first = Rig::start(&maps, TunnelKind::Kernel);
+    first.sync(everything()).await;
+    first.probe("west", Path::Good);
+    first.settle().await;
+    first.end().await;
+    let before = maps.image();
+    maps.take_done();
+
+    let second = Rig::start(&maps, TunnelKind::Kernel);
+    second.sync(everything()).await;
+    second.probe("west", Path::Good);
+    second.settle().await;
+
+    assert_eq!(maps.take_done(), [Done::Activated]);
+    assert_eq!(maps.image(), before);
+    assert_eq!(before.services.len(), 2);
+    assert_eq!(state_of(&before, "west"), Some(ClusterState::Up));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_planned_then_swept_then_put_to_use() {
+    let maps = FakeMaps::default();
+    let dead = FrontendKey::new(Ipv4Addr::new(10, 96, 9, 9), 80, 6);
+    maps.tamper(&MapOp::PutService(dead, empty_service(7)));
+    maps.tamper(&MapOp::PutBackend(BackendKey::new(7, 0, 0), strange()));
+    let rig = Rig::start(&maps, TunnelKind::None);
+    rig.up().await;
+    rig.say(PeerEvent::SnapshotBegin).await;
+    rig.say(PeerEvent::Updates(everything())).await;
+    rig.settle().await;
+    assert_eq!(maps.take_done(), [], "half a snapshot is not planned");
+    assert!(!rig.readiness.is_ready());
+
+    rig.say(PeerEvent::SnapshotEnd).await;
+    rig.settle().await;
+
+    assert!(rig.readiness.is_ready());
+    let done = maps.take_done();
+    let (last, ops) = done.split_last().unwrap();
+    assert_eq!(*last, Done::Activated);
+    let first_delete = ops.iter().position(is_delete).unwrap();
+    assert!(ops[first_delete..].iter().all(is_delete), "{ops:?}");
+    assert!(!ops.contains(&Done::Activated));
+    let image = maps.image();
+    assert!(!image.services.contains_key(&dead));
+    assert_eq!((image.services.len(), image.backends.len()), (2, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn maps_are_put_to_use_once_however_many_snapshots_come() {
+    let maps = FakeMaps::default();
+    let mut rig = Rig::start(&maps, TunnelKind::None);
+    rig.sync(everything()).await;
+    rig.down().await;
+    rig.renew_session();
+    maps.take_done();
+
+    rig.sync(everything()).await;
+
+    assert_eq!(maps.take_done(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_one_service_writes_only_what_it_changes() {
+    let maps = FakeMaps::default();
+    let rig = Rig::start(&maps, TunnelKind::None);
+    let services = (1..200).flat_map(global);
+    rig.sync(
+        services
+            .chain([cluster("west", Control::Connected)])
+            .collect(),
+    )
+    .await;
+    maps.take_done();
+
+    rig.change(vec![endpoint("west", "s7", "10.2.9.9")]).await;
+
+    let image = maps.image();
+    let id = image.services[&frontend(7)].id();
+    let west = index_of(&image, "west");
+    let added = MapOp::PutBackend(
+        BackendKey::new(id, west, 1),
+        BackendValue::new(Ipv4Addr::new(10, 2, 9, 9), 8080),
+    );
+    let grown = MapOp::PutService(frontend(7), image.services[&frontend(7)]);
+    assert_eq!(maps.take_ops(), [added, grown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_are_planned_although_the_gateway_never_falls_silent() {
+    let maps = FakeMaps::default();
+    let rig = Rig::start(&maps, TunnelKind::None);
+    rig.sync(everything()).await;
+    maps.take_done();
+
+    let mut number = 1000;
+    while maps.done_count() == 0 {
+        number += 1;
+        assert!(number < 2000, "nothing is planned while updates come");
+        rig.say(PeerEvent::Updates(global(number))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_linked_no_more_leaves_the_maps() {
+    let maps = FakeMaps::default();
+    let rig = Rig::start(&maps, TunnelKind::Kernel);
+    rig.sync(everything()).await;
+    rig.probe("west", Path::Good);
+    rig.settle().await;
+    assert!(rig.targets.borrow().contains_key(&(name("west"), w1())));
+
+    let ends = everything()
+        .into_iter()
+        .filter(|u| u.key.cluster == name("west"));
+    rig.change(ends.map(gone).collect()).await;
+
+    let image = maps.image();
+    assert_eq!(state_of(&image, "west"), None);
+    assert_eq!((image.services.len(), image.backends.len()), (2, 2));
+    assert!(rig.status().await.clusters.is_empty());
+    assert!(rig.targets.borrow().is_empty());
+    assert!(rig.plan.borrow().as_ref().unwrap().peers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_applied_although_nothing_traces_it() {
+    let maps = FakeMaps::default();
+    let rig = Rig::start(&maps, TunnelKind::None);
+    rig.sync(everything()).await;
+    let mut update = gone(endpoint("east", "s1", "10.1.0.1"));
+    update.trace = Some(TraceContext {
+        trace_id: [7; 16],
+        span_id: [9; 8],
+        sampled: true,
+    });
+
+    rig.change(vec![update]).await;
+
+    assert_eq!(maps.image().backends.len(), 3);
+}
+
+/// Two global services, and the other cluster.
+fn everything() -> Vec<Update> {
+    let services = (1..3).flat_map(global);
+    services.chain(west(Control::Connected)).collect()
+}
+
+/// What no plan asks for.
+fn strange() -> BackendValue {
+    BackendValue::new(Ipv4Addr::new(10, 9, 9, 9), 9)
+}
+
+fn frontend(number: u16) -> FrontendKey {
+    let [high, low] = number.to_be_bytes();
+    FrontendKey::new(Ipv4Addr::new(10, 96, high, low), 80, 6)
+}
+
+fn empty_service(id: u32) -> ServiceValue {
+    ServiceValue::try_new(id, &[]).unwrap()
+}
+
+fn is_delete(done: &Done) -> bool {
+    matches!(
+        done,
+        Done::Op(MapOp::DeleteService(_) | MapOp::DeleteBackend(_))
+    )
+}
+
+fn index_of(image: &Image, cluster: &str) -> u16 {
+    let mut clusters = image.clusters.iter();
+    let found = clusters.find(|(_, value)| value.name() == cluster);
+    *found.unwrap().0
+}
+
+fn state_of(image: &Image, cluster: &str) -> Option<ClusterState> {
+    let mut clusters = image.clusters.values();
+    let found = clusters.find(|value| value.name() == cluster);
+    found.and_then(ClusterValue::state)
+}
+
+fn w1() -> NodeName {
+    NodeName::parse("w1").unwrap()
+}

@@ -1,0 +1,41 @@
+//! What the task says of itself when it is asked.
+
+use std::collections::BTreeMap;
+
+use cluster_registry::name::ClusterName;
+use tokio::sync::oneshot;
+
+use super::{GatewayState, Known, Maps, Reconcile};
+
+/// What the task says of itself.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The session with the gateway.
+    pub(crate) gateway: GatewayState,
+    /// The verdict on each cluster.
+    pub(crate) clusters: BTreeMap<ClusterName, Known>,
+    /// The numbers of frontends and backends.
+    pub(crate) sizes: (usize, usize),
+    /// What was not served, by reason.
+    pub(crate) drops: BTreeMap<String, u64>,
+    /// The last thing that went wrong.
+    pub(crate) last_error: Option<String>,
+}
+
+impl<M: Maps> Reconcile<M> {
+    pub(super) fn answer(&self, request: oneshot::Sender<Snapshot>) {
+        let image = self.planner.image();
+        let drops = self.writer.drops().into_iter();
+        let snapshot = Snapshot {
+            gateway: self.gateway.clone(),
+            clusters: self.verdicts.known(&self.planner),
+            sizes: (image.services.len(), image.backends.len()),
+            drops: drops
+                .map(|(reason, count)| (reason.label().to_owned(), count))
+                .collect(),
+            last_error: self.last_error.clone(),
+        };
+        // Who asked may have gone.
+        drop(request.send(snapshot));
+    }
+}

@@ -1,0 +1,203 @@
+//! Runs the task on fake maps, says what a gateway and a prober would say, and asks for the status.
+//!
+//! Time is paused, so a moment's sleep ends once every task waits for something that only the test can give.
+
+use std::sync::Arc;
+
+use certs::identity::{SpiffeId, TrustDomain};
+use cluster_registry::name::NodeName;
+use isthmus_daemon::readiness::Readiness;
+use mesh_link::event::{DownReason, PeerEvent, Report, SessionHandle, SessionId, Update};
+use node_dp_core::{
+    tunnel::{TunnelPlan, Tunnels},
+    verdict::Path,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{super::*, fake::FakeMaps, key, name};
+use crate::probe::PathStatus;
+
+/// A running task and the ends of its channels.
+pub(super) struct Rig {
+    pub(super) maps: FakeMaps,
+    pub(super) readiness: Readiness,
+    pub(super) metrics: Metrics,
+    pub(super) plan: watch::Receiver<Option<Arc<TunnelPlan>>>,
+    pub(super) targets: watch::Receiver<Arc<Targets>>,
+    session: SessionId,
+    reports: Option<mpsc::Sender<Report>>,
+    paths: watch::Sender<Paths>,
+    requests: mpsc::Sender<oneshot::Sender<Snapshot>>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Whether the node has tunnels, and what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TunnelKind {
+    None,
+    Kernel,
+    Userspace,
+}
+
+impl Rig {
+    /// The task over what the maps hold.
+    pub(super) fn start(maps: &FakeMaps, tunnel: TunnelKind) -> Self {
+        let (reports_tx, reports) = mpsc::channel(64);
+        let (paths_tx, paths) = watch::channel(Paths::new());
+        let (requests_tx, requests) = mpsc::channel(1);
+        let (plan_tx, plan) = watch::channel(None);
+        let (targets_tx, targets) = watch::channel(Arc::default());
+        let shutdown = CancellationToken::new();
+        let inputs = Inputs {
+            reports,
+            paths,
+            requests,
+            shutdown: shutdown.clone(),
+        };
+        let outputs = Outputs {
+            plan: plan_tx,
+            targets: targets_tx,
+        };
+        let tunnels = Tunnels::new(name("east"), NodeName::parse("e1").unwrap(), key(1));
+        let side = (tunnel != TunnelKind::None).then_some(TunnelSide {
+            tunnels,
+            dies_with_agent: tunnel == TunnelKind::Userspace,
+        });
+        let readiness = Readiness::new();
+        let metrics = Metrics::default();
+        let reconcile = Reconcile::open(
+            name("east"),
+            maps.clone(),
+            side,
+            (inputs, outputs),
+            readiness.guard("gateway"),
+            metrics.clone(),
+        );
+        Self {
+            maps: maps.clone(),
+            readiness,
+            metrics,
+            plan,
+            targets,
+            session: SessionId::next(),
+            reports: Some(reports_tx),
+            paths: paths_tx,
+            requests: requests_tx,
+            shutdown,
+            task: tokio::spawn(reconcile.unwrap().run()),
+        }
+    }
+
+    /// The session comes up and says everything; waits until all of it is in the maps.
+    pub(super) async fn sync(&self, updates: Vec<Update>) {
+        self.up().await;
+        self.say(PeerEvent::SnapshotBegin).await;
+        self.say(PeerEvent::Updates(updates)).await;
+        self.say(PeerEvent::SnapshotEnd).await;
+        self.settle().await;
+    }
+
+    pub(super) async fn up(&self) {
+        let (handle, _closing) = SessionHandle::new();
+        self.say(PeerEvent::Up {
+            address: "192.0.2.1:4700".parse().unwrap(),
+            resumed: false,
+            handle,
+        })
+        .await;
+    }
+
+    pub(super) async fn down(&self) {
+        let reason = DownReason::Silent;
+        self.say(PeerEvent::Down { reason }).await;
+        self.settle().await;
+    }
+
+    /// What follows is said by a newer session; returns the older one.
+    pub(super) fn renew_session(&mut self) -> SessionId {
+        std::mem::replace(&mut self.session, SessionId::next())
+    }
+
+    pub(super) async fn say(&self, event: PeerEvent) {
+        self.say_in(self.session, event).await;
+    }
+
+    pub(super) async fn say_in(&self, session: SessionId, event: PeerEvent) {
+        let trust_domain = TrustDomain::parse("mesh.test").unwrap();
+        let report = Report {
+            session,
+            peer: Arc::new(SpiffeId::gateway(trust_domain, name("east"))),
+            event,
+        };
+        self.reports.as_ref().unwrap().send(report).await.unwrap();
+    }
+
+    /// Says some changes, and waits until they are in the maps.
+    pub(super) async fn change(&self, updates: Vec<Update>) {
+        self.say(PeerEvent::Updates(updates)).await;
+        self.settle().await;
+    }
+
+    /// The prober tells of a cluster, without waiting for what follows.
+    pub(super) fn probe(&self, cluster: &str, path: Path) {
+        let rtt = None;
+        self.paths.send_modify(|paths| {
+            paths.insert(name(cluster), PathStatus { path, rtt });
+        });
+    }
+
+    /// Waits until the task waits.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Lets time pass.
+    pub(super) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.settle().await;
+    }
+
+    /// Gives the task one turn after the other until something is so.
+    pub(super) async fn take_turns_until(&self, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..MAX_TURNS {
+            if is_so(self) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("not so after {MAX_TURNS} turns");
+    }
+
+    pub(super) async fn status(&self) -> Snapshot {
+        let (reply_tx, reply) = oneshot::channel();
+        self.requests.send(reply_tx).await.unwrap();
+        reply.await.unwrap()
+    }
+
+    /// The gateway's session is gone for good.
+    pub(super) fn drop_reports(&mut self) {
+        self.reports = None;
+    }
+
+    /// Asks the task to end, and waits until it has.
+    pub(super) async fn end(self) {
+        self.shutdown.cancel();
+        self.wait().await;
+    }
+
+    /// Waits until the task has ended.
+    pub(super) async fn wait(self) {
+        tokio::time::timeout(Duration::from_secs(1), self.task)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// More than any of these tests has work for.
+const MAX_TURNS: usize = 10_000;
