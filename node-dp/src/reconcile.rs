@@ -272,7 +272,8 @@ impl<M: Maps> Reconcile<M> {
             trace::continue_from(&span, Some(cause));
             span.in_scope(|| {
                 let ops = self.planner.update(&view, [&service]);
-                span.record("ops", ops.len());
+                // OTLP has no unsigned numbers.
+                span.record("ops", i64::try_from(ops.len()).unwrap_or(i64::MAX));
                 self.write(&ops);
             });
         }

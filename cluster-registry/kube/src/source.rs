@@ -117,7 +117,8 @@ impl Teller {
         let span = tracing::info_span!(
             "source.change",
             source = self.source,
-            changes = changes.len()
+            // OTLP has no unsigned numbers.
+            changes = i64::try_from(changes.len()).unwrap_or(i64::MAX)
         );
         let trace = span.in_scope(|| self.trace_hook.and_then(|hook| hook()));
         let changes = changes

@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Output, Stdio},
     thread,
@@ -20,7 +21,7 @@ use crate::{
     cgroup,
     claim::{claim, kept_marker},
     controller::{self, Controller},
-    daemon, network,
+    daemon, netns, network,
     plan::{self, Plan},
     process::{self, EXEC_GROUP, Launch, MAIN_GROUP},
     slices,
@@ -218,6 +219,14 @@ impl Lab {
         argv: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<process::Process> {
         spawn(Launch::between_nodes(&self.plan).argv(argv))
+    }
+
+    /// Listens in the network between the nodes; every node reaches it at [`network::BETWEEN_NODES`].
+    pub fn listen_between_nodes(&self, port: u16) -> Result<TcpListener> {
+        netns::inside(&self.plan.net(), || {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+                .with_context(|| format!("listening at port {port} between the nodes"))
+        })
     }
 
     /// Starts the program of a daemon or a pod again.

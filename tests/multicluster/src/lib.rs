@@ -32,6 +32,7 @@ pub use cut::{Cut, Direction};
 pub use daemon::{AGENT_PROGRAM, GATEWAY_PROGRAM};
 pub use hints::hints;
 pub use lab::{Lab, Options};
+pub use network::BETWEEN_NODES;
 pub use plan::Plan;
 pub use process::Process;
 pub use sweep::{labs, sweep};

@@ -4,7 +4,11 @@
 //! Between the nodes, a cluster's pod ranges stand in a table of their own, which only packets from that cluster's nodes
 //! look up: a pod's packet to another cluster's pod has no way there but a tunnel.
 
-use std::{fs, net::IpAddr, thread};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    thread,
+};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -13,6 +17,9 @@ use crate::{
     ip, netns,
     plan::{NodePlan, Plan, PodPlan},
 };
+
+/// The address at which every node reaches the network between the nodes.
+pub const BETWEEN_NODES: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// The far end of a link: the same on all links of a kind, because a link has only two ends.
 struct Router {
