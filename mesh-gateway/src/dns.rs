@@ -297,3 +297,6 @@ fn start_of_authority() -> Result<Record, hickory_proto::ProtoError> {
     let data = SOA::new(server, mailbox, 1, ttl, ttl, ttl, TTL_SECONDS);
     Ok(Record::from_rdata(zone, TTL_SECONDS, RData::SOA(data)))
 }
+
+#[cfg(test)]
+mod tests;
