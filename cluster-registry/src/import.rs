@@ -34,7 +34,7 @@ const UNROUTABLE: [IpNet; 10] = [
 /// The namespace that a grant must name, as "all" does not include it.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 
-/// The namespaces whose services a peer may announce.
+/// The namespaces whose services a peer may announce, or is told of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Namespaces {
     /// All but `kube-system`.
@@ -42,6 +42,16 @@ pub enum Namespaces {
     All,
     /// These, `kube-system` too if it is among them.
     Only(BTreeSet<Namespace>),
+}
+
+impl Namespaces {
+    /// Whether a namespace is among them.
+    pub fn contains(&self, namespace: &Namespace) -> bool {
+        match self {
+            Self::All => namespace.as_str() != SYSTEM_NAMESPACE,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+        }
+    }
 }
 
 /// What a link lets its peer announce.
@@ -198,11 +208,7 @@ fn check_service(grants: &Grants, name: &ServiceName) -> Result<(), Refusal> {
     if name.namespace.as_str() == "default" && name.name.as_str() == "kubernetes" {
         return Err(Refusal::ReservedService(name.clone()));
     }
-    let is_granted = match &grants.namespaces {
-        Namespaces::All => name.namespace.as_str() != SYSTEM_NAMESPACE,
-        Namespaces::Only(namespaces) => namespaces.contains(&name.namespace),
-    };
-    if is_granted {
+    if grants.namespaces.contains(&name.namespace) {
         Ok(())
     } else {
         Err(Refusal::NamespaceNotGranted(name.namespace.clone()))

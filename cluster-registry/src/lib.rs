@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod dns;
 pub mod endpoint;
 pub mod import;
+pub mod link;
 pub mod merge;
 pub mod name;
 pub mod node;

@@ -90,6 +90,11 @@ name_type!(
     check_subdomain
 );
 name_type!(
+    /// The name of a host in DNS: an RFC 1123 subdomain.
+    HostName,
+    check_subdomain
+);
+name_type!(
     /// The name of a service within its namespace: an RFC 1123 label.
     ///
     /// Kubernetes asks for RFC 1035 and relaxes it release by release, so a leading digit is taken.

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     cluster::{Cluster, Control},
     import::{self, Grants, OwnRanges, Refusal},
+    link::Limits,
     merge::{Merge, Touched},
     name::{ClusterName, NodeName, ServiceName},
     node::Tunnel,
@@ -23,7 +24,7 @@ use crate::{
 
 mod peer;
 
-pub use peer::{MAX_ENDPOINTS, MAX_NODES, MAX_SERVICES, PeerSummary};
+pub use peer::PeerSummary;
 
 use peer::Peer;
 
@@ -135,9 +136,9 @@ impl Registry {
     }
 
     /// Begins to take what a cluster announces; its control session counts as lost until said otherwise.
-    pub fn add_peer(&mut self, cluster: ClusterName, grants: Grants) {
+    pub fn add_peer(&mut self, cluster: ClusterName, grants: Grants, limits: Limits) {
         self.peers
-            .insert(cluster.clone(), Peer::new(cluster.clone(), grants));
+            .insert(cluster.clone(), Peer::new(cluster.clone(), grants, limits));
         self.set_control(&cluster, Control::Lost);
     }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use certs::identity::{Role, SpiffeId};
-use cluster_registry::name::{ClusterName, NodeName};
+use cluster_registry::{
+    link::{Dial, LinkSpec},
+    name::{ClusterName, NodeName},
+};
 use mesh_link::{
     event::Report,
     feed::Feed,
@@ -15,8 +18,6 @@ use mesh_link::{
     resume::Resume,
 };
 use tokio::sync::mpsc;
-
-use crate::config::{Dial, Link};
 
 /// The positions that the nodes' next sessions resume from, shared by whoever admits them and whoever forgets them.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +57,7 @@ pub(crate) struct Admitted {
 
 impl Admitted {
     /// A linked cluster, as the link of this cluster says.
-    pub(crate) fn new(own: &ClusterName, link: &Link, resume: Resume) -> Self {
+    pub(crate) fn new(own: &ClusterName, link: &LinkSpec, resume: Resume) -> Self {
         // Where both sides dial, one of both sessions must give way, or each would replace the other for ever.
         let is_ours_to_dial = link.dial != Dial::Never && *own < link.cluster;
         Self {
@@ -154,7 +155,7 @@ mod tests {
         let (feed, _server) = FeedServer::new(Cursor::at(Epoch(1), Revision(0)));
         let (reports, _) = mpsc::channel(1);
         let peers = links.iter().map(|text| {
-            let link: Link = text.parse().unwrap();
+            let link = crate::config::link::parse(text).unwrap();
             let admitted = Admitted::new(&cluster, &link, Resume::default());
             (link.cluster, admitted)
         });

@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use cluster_registry::link::LinkSpec;
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use mesh_link::settings::DEFAULT_DETECT_MULTIPLIER;
 
-use crate::config::Link;
+use crate::config::link;
 
 /// The gateway of a cluster in an Isthmus clusterset.
 #[derive(Debug, Parser)]
@@ -36,15 +37,17 @@ pub(crate) struct Args {
     /// Read this cluster's objects from the Kubernetes API server
     #[arg(long, env = "ISTHMUS_KUBERNETES")]
     pub(crate) kubernetes: bool,
-    /// A linked cluster, as name=west,address=192.0.2.2:4700, and with commas more of address=.., dial=auto or always or never,
-    /// namespaces=a+b, cidrs=10.2.0.0/16+fd00:2::/48; repeatable, and separated by ; in the environment
+    /// A linked cluster, as name=west,address=gw.west.example:4700, and with commas more of address=.., dial=auto or always or
+    /// never, what is taken: namespaces=a+b, cidrs=10.2.0.0/16+fd00:2::/48, max-services=N, max-endpoints=N, max-nodes=N,
+    /// trust-timestamps=true, and what is told: exports=a+b; repeatable, and separated by ; in the environment
     #[arg(
         long = "link",
         env = "ISTHMUS_LINK",
         value_name = "LINK",
-        value_delimiter = ';'
+        value_delimiter = ';',
+        value_parser = link::parse
     )]
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<LinkSpec>,
     /// Where questions for clusterset.local are answered (UDP and TCP); repeatable
     #[arg(
         long,

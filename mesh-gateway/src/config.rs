@@ -1,17 +1,18 @@
 //! The settings of the gateway, checked once: what comes out of here is used as it is.
 
-mod link;
+pub(crate) mod link;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use certs::identity::{ParseIdError, TrustDomain};
-use cluster_registry::name::{ClusterName, ParseNameError};
+use cluster_registry::{
+    link::LinkSpec,
+    name::{ClusterName, ParseNameError},
+};
 use isthmus_daemon::telemetry::{LogFormat, TelemetryConfig};
 use serde_json::{Value, json};
-
-pub(crate) use link::{Dial, Link};
 
 use crate::args::Args;
 
@@ -44,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) credentials: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) source: SourceKind,
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<LinkSpec>,
     pub(crate) dns_listen: Vec<SocketAddr>,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) heartbeat_interval: Duration,
@@ -66,7 +67,7 @@ pub(crate) enum ConfigError {
     LinkToSelf(ClusterName),
     #[error("--link {0} is there twice")]
     LinkTwice(ClusterName),
-    #[error("--link {0} has no address to dial: add address=IP:PORT, or dial=never")]
+    #[error("--link {0} has no address to dial: add address=HOST:PORT, or dial=never")]
     NoAddress(ClusterName),
     #[error("--heartbeat-interval must be {MIN_HEARTBEAT_INTERVAL:?} at least")]
     Heartbeat,
@@ -100,7 +101,7 @@ impl Config {
             "listen": self.listen,
             "manifests": manifests,
             "kubernetes": self.source == SourceKind::Kubernetes,
-            "links": self.links.iter().map(Link::describe).collect::<Vec<_>>(),
+            "links": self.links.iter().map(link::describe).collect::<Vec<_>>(),
             "dns-listen": self.dns_listen,
             "admin-listen": self.admin_listen,
             "heartbeat-interval": format!("{:?}", self.heartbeat_interval),
@@ -150,7 +151,7 @@ impl TryFrom<Args> for Config {
     }
 }
 
-fn check_links(cluster: &ClusterName, links: &[Link]) -> Result<(), ConfigError> {
+fn check_links(cluster: &ClusterName, links: &[LinkSpec]) -> Result<(), ConfigError> {
     let mut seen = BTreeSet::new();
     for link in links {
         if link.cluster == *cluster {

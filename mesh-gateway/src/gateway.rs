@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use certs::{Credentials, identity::SpiffeId};
+use cluster_registry::link::LinkSpec;
 use cluster_registry_kube::{
     kubernetes::KubernetesSource, manifest::ManifestSource, source::SourceEvent,
 };
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{Admission, Admitted, NodeResumes},
-    config::{Config, Link, SourceKind},
+    config::{Config, SourceKind},
     dns::{DnsServer, Responder},
     hub::{Facts, Hub, HubEnds, StatusRequest},
     metrics::Metrics,
@@ -197,7 +198,7 @@ impl Sessions {
         ends: &HubEnds,
         resumes: &BTreeMap<cluster_registry::name::ClusterName, Resume>,
     ) -> anyhow::Result<Self> {
-        let resume_of = |link: &Link| resumes.get(&link.cluster).cloned().unwrap_or_default();
+        let resume_of = |link: &LinkSpec| resumes.get(&link.cluster).cloned().unwrap_or_default();
         let dialled = config
             .links
             .iter()

@@ -121,7 +121,7 @@ impl Hub {
         let epoch = new_epoch(started);
         let mut registry = Registry::new(config.cluster.clone(), epoch, epoch);
         for link in &config.links {
-            registry.add_peer(link.cluster.clone(), link.grants.clone());
+            registry.add_peer(link.cluster.clone(), link.grants.clone(), link.limits);
         }
         let peers = resumes.map(|(name, resume)| (name.clone(), Peer::new(resume, started)));
         let (source, source_rx) = mpsc::channel(SOURCE_DEPTH);
@@ -211,6 +211,12 @@ impl Hub {
                     let position = trace::context_of(&span).or(cause);
                     span.in_scope(|| self.registry.apply_local(&id, value, position));
                 }
+            }
+            SourceEvent::Links(links) => {
+                tracing::warn!(
+                    links = links.len(),
+                    "this gateway takes links from flags only"
+                );
             }
             SourceEvent::Problems(problems) => {
                 let count = gauge_value(problems.len() as u64);

@@ -9,10 +9,10 @@
 //! | admin | health, metrics, status | on shutdown |
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, ensure};
@@ -56,9 +56,6 @@ const REPORT_DEPTH: usize = 64;
 
 /// How many questions for the status may wait.
 const REQUEST_DEPTH: usize = 8;
-
-/// How long to wait before a gateway's name is asked for again.
-const RESOLVE_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the agent until a signal ends it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -289,44 +286,17 @@ fn spawn_session(
         detect_multiplier: DEFAULT_DETECT_MULTIPLIER,
     };
     let expected = SpiffeId::gateway(config.trust_domain.clone(), config.cluster.clone());
-    let gateways = config.gateways.clone();
-    let shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let Some(addresses) = resolve(&gateways, &shutdown).await else {
-            return;
-        };
-        let dialer = Dialer {
-            settings,
-            expected,
-            addresses,
-            feed,
-            resume: Resume::default(),
-            events,
-            max_backoff: DEFAULT_MAX_BACKOFF,
-            seed: seed(),
-        };
-        dialer.run(shutdown).await;
-    });
-}
-
-/// The addresses of all gateways whose names are known, once there is one.
-async fn resolve(gateways: &[String], shutdown: &CancellationToken) -> Option<Vec<SocketAddr>> {
-    loop {
-        let mut addresses = Vec::new();
-        for gateway in gateways {
-            match tokio::net::lookup_host(gateway).await {
-                Ok(found) => addresses.extend(found),
-                Err(error) => tracing::warn!(gateway, %error, "the gateway's name is not known"),
-            }
-        }
-        if !addresses.is_empty() {
-            return Some(addresses);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RESOLVE_RETRY) => {}
-            () = shutdown.cancelled() => return None,
-        }
-    }
+    let dialer = Dialer {
+        settings,
+        expected,
+        addresses: config.gateways.clone(),
+        feed,
+        resume: Resume::default(),
+        events,
+        max_backoff: DEFAULT_MAX_BACKOFF,
+        seed: seed(),
+    };
+    tasks.spawn(dialer.run(shutdown.clone()));
 }
 
 /// Another one in each process, so that agents do not dial in step.

@@ -4,7 +4,10 @@ use std::{fmt, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use certs::identity::{ParseIdError, TrustDomain};
 use clap::Parser;
-use cluster_registry::name::{ClusterName, NodeName};
+use cluster_registry::{
+    link::{ParseAddressError, PeerAddress},
+    name::{ClusterName, NodeName},
+};
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use node_dp_core::probe::ProbeConfig;
 use serde_json::json;
@@ -150,8 +153,8 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// The directory with the credentials.
     pub credentials: PathBuf,
-    /// Where gateways listen, not yet resolved.
-    pub gateways: Vec<String>,
+    /// Where gateways listen.
+    pub gateways: Vec<PeerAddress>,
     /// Where the node's key is kept.
     pub state_dir: PathBuf,
     /// Where maps and programs are pinned.
@@ -189,9 +192,9 @@ pub enum ConfigError {
     /// The trust domain is not one.
     #[error("--trust-domain")]
     TrustDomain(#[from] ParseIdError),
-    /// A gateway's address has no port.
+    /// A gateway's address is none.
     #[error("--gateway {0}: write ADDRESS:PORT or NAME:PORT")]
-    Gateway(String),
+    Gateway(String, #[source] ParseAddressError),
     /// The tunnel mode is not one.
     #[error("--tunnel {0}: write auto, kernel, userspace or off")]
     Tunnel(String),
@@ -206,17 +209,20 @@ pub enum ConfigError {
     NoCgroup2,
 }
 
+fn parse_gateway(text: &str) -> Result<PeerAddress, ConfigError> {
+    text.parse()
+        .map_err(|error| ConfigError::Gateway(text.to_owned(), error))
+}
+
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, Self::Error> {
-        let has_port = |gateway: &&String| {
-            let port = gateway.rsplit_once(':').map(|(_, port)| port);
-            port.is_none_or(|port| port.parse::<u16>().is_err())
-        };
-        if let Some(gateway) = args.gateway.iter().find(has_port) {
-            return Err(ConfigError::Gateway(gateway.clone()));
-        }
+        let gateways: Result<Vec<PeerAddress>, ConfigError> = args
+            .gateway
+            .iter()
+            .map(|text| parse_gateway(text))
+            .collect();
         if args.gateway.is_empty() {
             return Err(ConfigError::Missing("gateway"));
         }
@@ -234,7 +240,7 @@ impl TryFrom<Args> for Config {
             credentials: args
                 .credentials
                 .ok_or(ConfigError::Missing("credentials"))?,
-            gateways: args.gateway,
+            gateways: gateways?,
             state_dir: args.state_dir,
             bpffs: args.bpffs,
             cgroup,
@@ -263,7 +269,7 @@ impl fmt::Display for Config {
             "node": self.node.as_str(),
             "trust-domain": self.trust_domain.as_str(),
             "credentials": self.credentials,
-            "gateway": self.gateways,
+            "gateway": self.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "state-dir": self.state_dir,
             "bpffs": self.bpffs,
             "cgroup": self.cgroup,

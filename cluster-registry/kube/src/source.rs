@@ -1,8 +1,10 @@
 //! What every source says: its complete state once, then each change, and what is wrong with its objects.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use cluster_registry::{
+    link::LinkSpec,
+    name::ClusterName,
     resource::{Resource, ResourceId},
     trace::TraceContext,
 };
@@ -25,6 +27,8 @@ pub enum SourceEvent {
     Snapshot(Vec<(ResourceId, Resource)>),
     /// What has changed since, each resource once.
     Changed(Vec<SourceChange>),
+    /// The complete set of ClusterLinks, by the cluster that each leads to, whenever it changes.
+    Links(BTreeMap<ClusterName, LinkSpec>),
     /// The complete list of what is wrong, whenever it changes; empty when all is well again.
     Problems(Vec<Problem>),
 }

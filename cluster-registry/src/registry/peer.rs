@@ -4,18 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     import::{Grants, Refusal},
+    link::Limits,
     name::ClusterName,
     resource::{Key, ResourceId},
 };
-
-/// Services taken from one peer; twice what the largest Kubernetes clusters are tested with (10,000).
-pub const MAX_SERVICES: usize = 20_000;
-
-/// Endpoints taken from one peer; above the 150,000 pods that Kubernetes supports in a cluster.
-pub const MAX_ENDPOINTS: usize = 200_000;
-
-/// Nodes taken from one peer, and as many tunnels; twice what Kubernetes supports in a cluster (5,000).
-pub const MAX_NODES: usize = 10_000;
 
 /// What a peer's announcements came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +28,7 @@ pub struct PeerSummary {
 pub(super) struct Peer {
     cluster: ClusterName,
     pub(super) grants: Grants,
+    pub(super) limits: Limits,
     /// During a snapshot, what was there and has not been said again.
     pub(super) unsaid: Option<BTreeSet<ResourceId>>,
     pub(super) accepted: u64,
@@ -47,10 +40,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(cluster: ClusterName, grants: Grants) -> Self {
+    pub(super) fn new(cluster: ClusterName, grants: Grants, limits: Limits) -> Self {
         Self {
             cluster,
             grants,
+            limits,
             unsaid: None,
             accepted: 0,
             refused: BTreeMap::new(),
@@ -104,12 +98,13 @@ impl Peer {
     }
 
     fn count_of(&mut self, id: &ResourceId) -> Option<(&'static str, &mut usize, usize)> {
+        let limits = self.limits;
         match id {
             ResourceId::Cluster => None,
-            ResourceId::Node(_) => Some(("nodes", &mut self.nodes, MAX_NODES)),
-            ResourceId::Tunnel(_) => Some(("tunnels", &mut self.tunnels, MAX_NODES)),
-            ResourceId::Service(_) => Some(("services", &mut self.services, MAX_SERVICES)),
-            ResourceId::Endpoint(..) => Some(("endpoints", &mut self.endpoints, MAX_ENDPOINTS)),
+            ResourceId::Node(_) => Some(("nodes", &mut self.nodes, limits.nodes)),
+            ResourceId::Tunnel(_) => Some(("tunnels", &mut self.tunnels, limits.nodes)),
+            ResourceId::Service(_) => Some(("services", &mut self.services, limits.services)),
+            ResourceId::Endpoint(..) => Some(("endpoints", &mut self.endpoints, limits.endpoints)),
         }
     }
 }

@@ -137,7 +137,7 @@ fn refused_updates_are_counted_and_withdraw_what_they_replace() {
 #[test]
 fn another_clusters_resources_are_safe_from_a_lying_peer() {
     let mut east = linked();
-    east.add_peer(cluster("north"), Grants::default());
+    east.add_peer(cluster("north"), Grants::default(), Limits::default());
     let north = key("north", web_id());
     let honest = east.handle_import(
         &cluster("north"),
@@ -179,7 +179,8 @@ fn imports_are_withdrawn_when_their_range_turns_out_to_be_our_own() {
 #[test]
 fn a_peer_may_not_flood_the_registry() {
     let mut east = linked();
-    for n in 0..MAX_NODES {
+    let most = Limits::default().nodes;
+    for n in 0..most {
         let id = ResourceId::Node(node_name(&format!("n{n}")));
         import(&mut east, id, Some(Resource::Node(node(&[], &[])))).unwrap();
     }
@@ -194,10 +195,7 @@ fn a_peer_may_not_flood_the_registry() {
         Some(Resource::Node(node(&["192.0.2.7"], &[]))),
     );
     assert_eq!(update, Ok(()));
-    assert_eq!(
-        east.peer_summary(&cluster("west")).unwrap().nodes,
-        MAX_NODES
-    );
+    assert_eq!(east.peer_summary(&cluster("west")).unwrap().nodes, most);
 }
 
 #[test]
@@ -278,7 +276,7 @@ fn registry() -> Registry {
 
 fn linked() -> Registry {
     let mut registry = registry();
-    registry.add_peer(cluster("west"), Grants::default());
+    registry.add_peer(cluster("west"), Grants::default(), Limits::default());
     registry.set_control(&cluster("west"), Control::Connected);
     registry
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use certs::{identity::SpiffeId, tls::Expectation};
+use cluster_registry::link::PeerAddress;
 use mesh_gateway_core::{backoff::Backoff, limits::OPENING_TIMEOUT, reason::GoodbyeReason};
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::{
     drive::{Drive, Ended, Peer},
@@ -23,6 +24,7 @@ use crate::{
     feed::Feed,
     identity,
     listen::Grant,
+    places::Places,
     resume::Resume,
     settings::Settings,
     streams::Streams,
@@ -54,8 +56,8 @@ pub struct Dialer {
     pub settings: Settings,
     /// Who must answer.
     pub expected: SpiffeId,
-    /// Where it may be found; tried in turn.
-    pub addresses: Vec<SocketAddr>,
+    /// Where it may be found; tried in turn, names resolved each time.
+    pub addresses: Vec<PeerAddress>,
     /// What is published to it.
     pub feed: Feed,
     /// How far its announcements are known.
@@ -89,25 +91,18 @@ impl Dialer {
     /// Dials until the token is cancelled or the receiver of the events is gone, then says goodbye.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(FIRST_BACKOFF, self.max_backoff, self.seed);
-        let mut addresses = self.addresses.iter().copied().cycle();
-        let Some(mut address) = addresses.next() else {
-            warn!(peer = %self.expected, "link has no address to dial");
-            return;
-        };
+        let mut places = Places::new(&self.addresses);
         while !shutdown.is_cancelled() && !self.events.is_closed() {
             let started = Instant::now();
-            let up_since = self.attempt(address, &shutdown).await;
-            let next = match up_since {
+            let next = match self.attempt(&mut places, &shutdown).await {
                 Some(since) => {
                     if since.elapsed() >= GOOD_SESSION {
                         backoff.reset();
                     }
+                    places.stay();
                     Instant::now() + backoff.next_delay()
                 }
-                None => {
-                    address = addresses.next().unwrap_or(address);
-                    started + backoff.next_delay()
-                }
+                None => started + backoff.next_delay(),
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -117,7 +112,35 @@ impl Dialer {
     }
 
     /// One attempt and the session that it leads to; says when the session came up.
-    async fn attempt(&self, address: SocketAddr, shutdown: &CancellationToken) -> Option<Instant> {
+    async fn attempt(
+        &self,
+        places: &mut Places<'_>,
+        shutdown: &CancellationToken,
+    ) -> Option<Instant> {
+        let found = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            found = places.next() => found,
+        };
+        match found {
+            Ok(address) => self.dial(address, shutdown).await,
+            Err(error) => {
+                let reason = error.to_string();
+                debug!(peer = %self.expected, reason, "peer is not found");
+                let report = Report {
+                    session: SessionId::next(),
+                    peer: Arc::new(self.expected.clone()),
+                    event: PeerEvent::Unreachable {
+                        address: None,
+                        reason,
+                    },
+                };
+                self.tell(report, shutdown).await;
+                None
+            }
+        }
+    }
+
+    async fn dial(&self, address: SocketAddr, shutdown: &CancellationToken) -> Option<Instant> {
         let mut peer = Peer {
             session: SessionId::next(),
             id: Arc::new(self.expected.clone()),
@@ -216,12 +239,19 @@ impl Dialer {
     ) -> Option<Instant> {
         let address = peer.address;
         debug!(session = %peer.session, peer = %peer.id, %address, reason, "peer is unreachable");
-        let report = peer.report(PeerEvent::Unreachable { address, reason });
+        let report = peer.report(PeerEvent::Unreachable {
+            address: Some(address),
+            reason,
+        });
+        self.tell(report, shutdown).await;
+        None
+    }
+
+    async fn tell(&self, report: Report, shutdown: &CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             // Without an owner there is nobody to tell, and the caller ends.
             sent = self.events.send(report) => drop(sent),
         }
-        None
     }
 }

@@ -99,8 +99,8 @@ pub enum PeerEvent {
     },
     /// An attempt to dial failed before there was a session.
     Unreachable {
-        /// Where the peer was expected.
-        address: SocketAddr,
+        /// Where the peer was expected; `None` when its name has no address.
+        address: Option<SocketAddr>,
         /// Why.
         reason: String,
     },

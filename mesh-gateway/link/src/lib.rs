@@ -12,6 +12,7 @@ pub mod event;
 pub mod feed;
 mod identity;
 pub mod listen;
+mod places;
 pub mod resume;
 pub mod settings;
 mod streams;

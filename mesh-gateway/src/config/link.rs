@@ -1,137 +1,111 @@
-//! A link: the wish to have a peer, with where it is, who dials, and what it may announce.
+//! Reads a link from the text of a flag, and writes one down for people.
 
-use std::{
-    collections::BTreeSet,
-    net::{AddrParseError, SocketAddr},
-    str::FromStr,
-};
+use std::{collections::BTreeSet, num::ParseIntError, str::ParseBoolError};
 
 use cluster_registry::{
-    import::{Grants, Namespaces},
+    import::Namespaces,
+    link::{Dial, LinkSpec, ParseAddressError, PeerAddress},
     name::{ClusterName, Namespace, ParseNameError},
 };
 use ipnet::{AddrParseError as ParseRangeError, IpNet};
 use serde_json::{Value, json};
-
-/// Whether this side dials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Dial {
-    /// The side whose name sorts first dials.
-    #[default]
-    Auto,
-    /// This side dials, whatever the names.
-    Always,
-    /// This side waits to be dialled.
-    Never,
-}
-
-/// A link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
-    pub(crate) cluster: ClusterName,
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) dial: Dial,
-    pub(crate) grants: Grants,
-}
 
 /// Why a text is no link.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseLinkError {
     #[error("'{0}' is not key=value")]
     NotAPair(String),
-    #[error("'{0}' is not one of name, address, dial, namespaces, cidrs")]
+    #[error(
+        "'{0}' is not one of name, address, dial, namespaces, cidrs, exports, max-services, max-endpoints, max-nodes, \
+         trust-timestamps"
+    )]
     UnknownKey(String),
     #[error("'{0}' is there twice")]
-    Twice(&'static str),
+    Twice(String),
     #[error("name=CLUSTER is missing")]
     NoName,
     #[error("'{0}' is not a valid name")]
     Name(String, #[source] ParseNameError),
-    #[error("'{0}' is not IP:PORT")]
-    Address(String, #[source] AddrParseError),
+    #[error("'{0}' is not where a gateway can be")]
+    Address(String, #[source] ParseAddressError),
     #[error("'{0}' is not auto, always or never")]
     Dial(String),
     #[error("'{0}' is not a range such as 10.2.0.0/16")]
     Range(String, #[source] ParseRangeError),
+    #[error("'{0}' is not a number")]
+    Number(String, #[source] ParseIntError),
+    #[error("'{0}' is not true or false")]
+    Flag(String, #[source] ParseBoolError),
 }
 
-impl Link {
-    /// Whether the cluster that has this link dials.
-    pub(crate) fn is_dialled_by(&self, own: &ClusterName) -> bool {
-        match self.dial {
-            Dial::Auto => *own < self.cluster,
-            Dial::Always => true,
-            Dial::Never => false,
+/// Reads a link such as `name=west,address=192.0.2.2:4700`.
+pub(crate) fn parse(text: &str) -> Result<LinkSpec, ParseLinkError> {
+    let pairs: Result<Vec<(&str, &str)>, ParseLinkError> = text.split(',').map(pair).collect();
+    let pairs = pairs?;
+    let name = pairs.iter().find(|(key, _)| *key == "name");
+    let (_, name) = name.ok_or(ParseLinkError::NoName)?;
+    let mut link = LinkSpec::new(parse_cluster(name)?);
+    let mut seen = BTreeSet::new();
+    for (key, value) in pairs {
+        if key != "address" && !seen.insert(key) {
+            return Err(ParseLinkError::Twice(key.to_owned()));
+        }
+        match key {
+            "name" => {}
+            "address" => link.addresses.push(parse_address(value)?),
+            "dial" => link.dial = parse_dial(value)?,
+            "namespaces" => link.grants.namespaces = parse_namespaces(value)?,
+            "cidrs" => link.grants.cidrs = parse_cidrs(value)?,
+            "exports" => link.export_to = parse_namespaces(value)?,
+            "max-services" => link.limits.services = parse_number(value)?,
+            "max-endpoints" => link.limits.endpoints = parse_number(value)?,
+            "max-nodes" => link.limits.nodes = parse_number(value)?,
+            "trust-timestamps" => link.trust_timestamps = parse_flag(value)?,
+            other => return Err(ParseLinkError::UnknownKey(other.to_owned())),
         }
     }
+    Ok(link)
+}
 
-    /// The link for people to read.
-    pub(crate) fn describe(&self) -> Value {
-        let namespaces = match &self.grants.namespaces {
-            Namespaces::All => Value::Null,
-            Namespaces::Only(names) => names.iter().map(Namespace::as_str).collect(),
-        };
-        let cidrs: Vec<String> = self.grants.cidrs.iter().map(IpNet::to_string).collect();
-        json!({
-            "name": self.cluster.as_str(),
-            "address": self.addresses,
-            "dial": match self.dial {
-                Dial::Auto => "auto",
-                Dial::Always => "always",
-                Dial::Never => "never",
-            },
-            "namespaces": namespaces,
-            "cidrs": cidrs,
-        })
+/// The link for people to read.
+pub(crate) fn describe(link: &LinkSpec) -> Value {
+    let cidrs: Vec<String> = link.grants.cidrs.iter().map(IpNet::to_string).collect();
+    let addresses: Vec<String> = link.addresses.iter().map(PeerAddress::to_string).collect();
+    json!({
+        "name": link.cluster.as_str(),
+        "address": addresses,
+        "dial": match link.dial {
+            Dial::Auto => "auto",
+            Dial::Always => "always",
+            Dial::Never => "never",
+        },
+        "namespaces": describe_namespaces(&link.grants.namespaces),
+        "cidrs": cidrs,
+        "exports": describe_namespaces(&link.export_to),
+        "max-services": link.limits.services,
+        "max-endpoints": link.limits.endpoints,
+        "max-nodes": link.limits.nodes,
+        "trust-timestamps": link.trust_timestamps,
+    })
+}
+
+fn describe_namespaces(namespaces: &Namespaces) -> Value {
+    match namespaces {
+        Namespaces::All => Value::Null,
+        Namespaces::Only(names) => names.iter().map(Namespace::as_str).collect(),
     }
 }
 
-impl FromStr for Link {
-    type Err = ParseLinkError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut cluster = None;
-        let mut addresses = Vec::new();
-        let mut dial = None;
-        let mut namespaces = None;
-        let mut cidrs = None;
-        for pair in text.split(',') {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| ParseLinkError::NotAPair(pair.to_owned()))?;
-            match key {
-                "name" => set(&mut cluster, "name", parse_cluster(value)?)?,
-                "address" => addresses.push(parse_address(value)?),
-                "dial" => set(&mut dial, "dial", parse_dial(value)?)?,
-                "namespaces" => set(&mut namespaces, "namespaces", parse_namespaces(value)?)?,
-                "cidrs" => set(&mut cidrs, "cidrs", parse_cidrs(value)?)?,
-                other => return Err(ParseLinkError::UnknownKey(other.to_owned())),
-            }
-        }
-        Ok(Self {
-            cluster: cluster.ok_or(ParseLinkError::NoName)?,
-            addresses,
-            dial: dial.unwrap_or_default(),
-            grants: Grants {
-                namespaces: namespaces.unwrap_or_default(),
-                cidrs: cidrs.unwrap_or_default(),
-            },
-        })
-    }
-}
-
-fn set<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), ParseLinkError> {
-    if slot.replace(value).is_some() {
-        return Err(ParseLinkError::Twice(key));
-    }
-    Ok(())
+fn pair(text: &str) -> Result<(&str, &str), ParseLinkError> {
+    text.split_once('=')
+        .ok_or_else(|| ParseLinkError::NotAPair(text.to_owned()))
 }
 
 fn parse_cluster(text: &str) -> Result<ClusterName, ParseLinkError> {
     ClusterName::parse(text).map_err(|error| ParseLinkError::Name(text.to_owned(), error))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, ParseLinkError> {
+fn parse_address(text: &str) -> Result<PeerAddress, ParseLinkError> {
     text.parse()
         .map_err(|error| ParseLinkError::Address(text.to_owned(), error))
 }
@@ -161,4 +135,14 @@ fn parse_cidrs(text: &str) -> Result<Vec<IpNet>, ParseLinkError> {
         Ok(range.trunc())
     };
     text.split('+').map(parse).collect()
+}
+
+fn parse_number(text: &str) -> Result<usize, ParseLinkError> {
+    text.parse()
+        .map_err(|error| ParseLinkError::Number(text.to_owned(), error))
+}
+
+fn parse_flag(text: &str) -> Result<bool, ParseLinkError> {
+    text.parse()
+        .map_err(|error| ParseLinkError::Flag(text.to_owned(), error))
 }

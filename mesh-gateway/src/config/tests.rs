@@ -1,6 +1,7 @@
 //! Tests of the settings: what a link's text means, and which flags do not fit together.
 
 use clap::Parser;
+use cluster_registry::{import::Namespaces, link::Dial, name::Namespace};
 
 use super::*;
 
@@ -19,18 +20,20 @@ fn a_link_says_where_its_peer_is_and_what_it_may_announce() {
     assert_eq!(link.cluster.as_str(), "west");
     assert_eq!(link.addresses.len(), 2);
     assert_eq!(link.dial, Dial::Always);
-    let described = link.describe();
+    let described = link::describe(link);
     assert_eq!(described["namespaces"], json!(["bank", "shop"]));
     assert_eq!(described["cidrs"], json!(["10.2.0.0/16", "fd00:2::/48"]));
 }
 
 #[test]
-fn the_cluster_whose_name_sorts_first_dials() {
-    let link: Link = "name=west,address=192.0.2.2:4700".parse().unwrap();
-    let name = |text| ClusterName::parse(text).unwrap();
+fn a_link_says_what_its_peer_is_told_and_how_much_is_taken() {
+    let link = link::parse("name=west,exports=shop,max-endpoints=500").unwrap();
 
-    assert!(link.is_dialled_by(&name("east")));
-    assert!(!link.is_dialled_by(&name("zurich")));
+    let shop = Namespace::parse("shop").unwrap();
+    assert_eq!(link.export_to, Namespaces::Only([shop].into()));
+    assert_eq!(link.limits.endpoints, 500);
+    assert_eq!(link.limits.services, 20_000);
+    assert!(!link.trust_timestamps);
 }
 
 #[test]
@@ -40,7 +43,13 @@ fn malformed_links_say_what_is_wrong() {
         ("address=192.0.2.2:4700", "name=CLUSTER is missing"),
         ("name=west,name=east", "'name' is there twice"),
         ("name=WEST", "'WEST' is not a valid name"),
-        ("name=west,address=192.0.2.2", "'192.0.2.2' is not IP:PORT"),
+        (
+            "name=west,address=192.0.2.2",
+            "'192.0.2.2' is not where a gateway can be",
+        ),
+        ("name=west,max-nodes=many", "'many' is not a number"),
+        ("name=west,trust-timestamps=1", "'1' is not true or false"),
+        ("name=west,exports=Shop", "'Shop' is not a valid name"),
         (
             "name=west,dial=maybe",
             "'maybe' is not auto, always or never",
@@ -48,7 +57,7 @@ fn malformed_links_say_what_is_wrong() {
         ("name=west,cidrs=ten", "'ten' is not a range"),
         ("name=west,color=red", "'color' is not one of"),
     ] {
-        let error = text.parse::<Link>().unwrap_err().to_string();
+        let error = link::parse(text).unwrap_err().to_string();
         assert!(error.starts_with(says), "{text}: {error}");
     }
 }

@@ -28,9 +28,9 @@ impl Hub {
             }
             PeerEvent::Unreachable { address, reason } if !peer.seat.is_taken() => {
                 if peer.reason.as_ref() != Some(&reason) {
-                    tracing::warn!(peer = %name, %address, reason, "peer is unreachable");
+                    tracing::warn!(peer = %name, ?address, reason, "peer is unreachable");
                 }
-                peer.seat.address = Some(address);
+                peer.seat.address = address.or(peer.seat.address);
                 peer.reason = Some(reason);
             }
             PeerEvent::SnapshotBegin if is_current => self.registry.handle_import_begin(name),

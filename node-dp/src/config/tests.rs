@@ -9,14 +9,15 @@ fn the_flags_of_a_plain_node_make_a_configuration() {
     assert_eq!(config.cluster.as_str(), "east");
     assert_eq!(config.tunnel, Some(tunnel::Mode::Auto));
     assert_eq!(config.probe.interval, Duration::from_millis(100));
-    assert_eq!(config.gateways, ["192.0.2.1:4700", "gateway:4700"]);
+    let gateways: Vec<String> = config.gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(gateways, ["192.0.2.1:4700", "gateway:4700"]);
 }
 
 #[test]
 fn a_gateway_without_a_port_is_refused() {
     let error = config(&["--gateway", "192.0.2.1"]).unwrap_err();
 
-    assert!(matches!(error, ConfigError::Gateway(_)));
+    assert!(matches!(error, ConfigError::Gateway(..)));
 }
 
 #[test]

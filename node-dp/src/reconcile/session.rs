@@ -66,12 +66,15 @@ impl<M: Maps> Reconcile<M> {
     }
 
     /// Says so once, and not for every attempt.
-    fn note_unreachable(&mut self, address: SocketAddr, reason: String) {
-        let text = format!("the gateway at {address} cannot be reached: {reason}");
+    fn note_unreachable(&mut self, address: Option<SocketAddr>, reason: String) {
+        let text = match address {
+            Some(address) => format!("the gateway at {address} cannot be reached: {reason}"),
+            None => format!("the gateway is not found: {reason}"),
+        };
         if self.last_error.as_ref() != Some(&text) {
             tracing::warn!("{text}");
         }
-        self.gateway.address = Some(address);
+        self.gateway.address = address.or(self.gateway.address);
         self.last_error = Some(text);
     }
 

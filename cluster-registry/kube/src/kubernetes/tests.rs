@@ -288,6 +288,7 @@ impl Running {
                     }
                 }
             }
+            SourceEvent::Links(links) => panic!("nobody asked for links: {links:?}"),
             SourceEvent::Problems(problems) => {
                 self.problems = problems.iter().map(ToString::to_string).collect();
             }

@@ -360,6 +360,7 @@ impl Running {
                     }
                 }
             }
+            SourceEvent::Links(links) => panic!("links in manifests: {links:?}"),
             SourceEvent::Problems(problems) => {
                 self.problems = problems.iter().map(ToString::to_string).collect();
             }

@@ -277,7 +277,7 @@ impl Pair {
         let dialer = Dialer {
             settings: ends.dialer,
             expected: ends.expected,
-            addresses: vec![relay.address],
+            addresses: vec![relay.address.try_into().unwrap()],
             feed: east.feed.clone(),
             resume: Resume::default(),
             events: east_tx,
