@@ -1,6 +1,11 @@
 //! Who a gateway or an agent is: its SPIFFE id, and how that is read out of a certificate.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use cluster_registry::name::{ClusterName, NodeName, ParseNameError};
 use rustls_pki_types::CertificateDer;
@@ -220,6 +225,14 @@ pub fn identity_of(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, IdentityErr
         return Err(IdentityError::Authority);
     }
     Ok(SpiffeId::parse(single_uri(&certificate)?)?)
+}
+
+/// Until when the first certificate of a chain counts.
+pub fn expiry_of(chain: &[CertificateDer<'_>]) -> Result<SystemTime, IdentityError> {
+    let leaf = chain.first().ok_or(IdentityError::Missing)?;
+    let not_after = parse(leaf)?.validity().not_after.timestamp();
+    let since = Duration::from_secs(u64::try_from(not_after).unwrap_or_default());
+    Ok(SystemTime::UNIX_EPOCH + since)
 }
 
 /// Parses a certificate which must fill the given bytes.

@@ -10,9 +10,7 @@ use std::{
 };
 
 use crate::{
-    cluster::{Cluster, Control},
-    import::{self, Grants, OwnRanges, Refusal},
-    link::Limits,
+    import::OwnRanges,
     merge::{Merge, Touched},
     name::{ClusterName, NodeName, ServiceName},
     node::Tunnel,
@@ -22,6 +20,7 @@ use crate::{
     view::View,
 };
 
+mod imports;
 mod peer;
 
 pub use peer::PeerSummary;
@@ -135,95 +134,6 @@ impl Registry {
         self.compact();
     }
 
-    /// Begins to take what a cluster announces; its control session counts as lost until said otherwise.
-    pub fn add_peer(&mut self, cluster: ClusterName, grants: Grants, limits: Limits) {
-        self.peers
-            .insert(cluster.clone(), Peer::new(cluster.clone(), grants, limits));
-        self.set_control(&cluster, Control::Lost);
-    }
-
-    /// Takes whether a peer's control session lives; a lost one keeps what it said.
-    pub fn set_control(&mut self, cluster: &ClusterName, control: Control) {
-        let Some(peer) = self.peers.get_mut(cluster) else {
-            return;
-        };
-        peer.unsaid = None;
-        let key = peer.key(ResourceId::Cluster);
-        self.set_feed(key, Some(Resource::Cluster(Cluster { control })), None);
-    }
-
-    /// A peer begins to say everything it has.
-    pub fn handle_import_begin(&mut self, cluster: &ClusterName) {
-        let unsaid = self.imports_of(cluster);
-        if let Some(peer) = self.peers.get_mut(cluster) {
-            peer.unsaid = Some(unsaid);
-        }
-    }
-
-    /// Takes the newest state of a key that a peer announces; what is refused is withdrawn if it was there.
-    pub fn handle_import(
-        &mut self,
-        cluster: &ClusterName,
-        key: Key,
-        value: Option<Resource>,
-        trace: Option<TraceContext>,
-    ) -> Result<(), Refusal> {
-        let Some(peer) = self.peers.get_mut(cluster) else {
-            return Err(Refusal::UnknownPeer(cluster.clone()));
-        };
-        let is_new = self.feed.get(&key).is_none();
-        let checked = import::check(cluster, &peer.grants, &self.own, &key, value.as_ref())
-            .and_then(|()| peer.check_room(&key.id, is_new && value.is_some()));
-        if let Err(refusal) = checked {
-            peer.count_refused(&refusal);
-            if key.cluster == *cluster && key.id != ResourceId::Cluster {
-                self.set_import(cluster, key, None, trace);
-            }
-            return Err(refusal);
-        }
-        peer.accepted += 1;
-        if let Some(unsaid) = &mut peer.unsaid {
-            unsaid.remove(&key.id);
-        }
-        if key.id != ResourceId::Cluster {
-            self.set_import(cluster, key, value, trace);
-            self.compact();
-        }
-        Ok(())
-    }
-
-    /// A peer has said everything it has: what it did not say again is gone.
-    pub fn handle_import_end(&mut self, cluster: &ClusterName) {
-        let Some(peer) = self.peers.get_mut(cluster) else {
-            return;
-        };
-        for id in peer.unsaid.take().unwrap_or_default() {
-            let key = Key {
-                cluster: cluster.clone(),
-                id,
-            };
-            self.set_import(cluster, key, None, None);
-        }
-        self.compact();
-    }
-
-    /// Withdraws all that a peer announced, when it has been away for too long.
-    pub fn drop_peer_state(&mut self, cluster: &ClusterName) {
-        for id in self.imports_of(cluster) {
-            let key = Key {
-                cluster: cluster.clone(),
-                id,
-            };
-            self.set_import(cluster, key, None, None);
-        }
-        self.compact();
-    }
-
-    /// What a peer's announcements came to.
-    pub fn peer_summary(&self, cluster: &ClusterName) -> Option<PeerSummary> {
-        Some(self.peers.get(cluster)?.summary())
-    }
-
     fn apply_local_node(
         &mut self,
         name: &NodeName,
@@ -240,53 +150,8 @@ impl Registry {
         self.set_local(&id, value, trace);
         self.copy_to_exports(&id, trace);
         if has_new_ranges {
-            self.recheck_imports();
+            self.recheck_all_imports();
         }
-    }
-
-    /// Withdraws what was taken before this cluster knew that the range is its own.
-    fn recheck_imports(&mut self) {
-        let mut refused = Vec::new();
-        for (cluster, peer) in &mut self.peers {
-            for (key, value) in self.feed.iter_of(cluster) {
-                if key.id == ResourceId::Cluster {
-                    continue;
-                }
-                if let Err(refusal) =
-                    import::check(cluster, &peer.grants, &self.own, key, Some(value))
-                {
-                    peer.count_refused(&refusal);
-                    refused.push(key.clone());
-                }
-            }
-        }
-        for key in refused {
-            let cluster = key.cluster.clone();
-            self.set_import(&cluster, key, None, None);
-        }
-    }
-
-    fn set_import(
-        &mut self,
-        cluster: &ClusterName,
-        key: Key,
-        value: Option<Resource>,
-        trace: Option<TraceContext>,
-    ) {
-        let was_there = self.feed.get(&key).is_some();
-        let is_there = value.is_some();
-        if let Some(peer) = self.peers.get_mut(cluster) {
-            peer.count_present(&key.id, was_there, is_there);
-        }
-        self.set_feed(key, value, trace);
-    }
-
-    fn imports_of(&self, cluster: &ClusterName) -> BTreeSet<ResourceId> {
-        self.feed
-            .iter_of(cluster)
-            .map(|(key, _)| key.id.clone())
-            .filter(|id| *id != ResourceId::Cluster)
-            .collect()
     }
 
     fn set_local(&mut self, id: &ResourceId, value: Option<Resource>, trace: Option<TraceContext>) {

@@ -16,6 +16,10 @@ use crate::{
     trace::TraceContext,
 };
 
+mod scope;
+
+pub use scope::Scope;
+
 /// One life of a store; revisions of different epochs do not compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::{
     cluster::{Cluster, Control},
     endpoint::{Conditions, Endpoint},
+    link::LinkSpec,
     name::{ClusterName, NodeName, ServiceName},
     node::{Node, PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
@@ -15,6 +16,11 @@ use crate::{
 
 pub(crate) fn cluster(name: &str) -> ClusterName {
     ClusterName::parse(name).unwrap()
+}
+
+/// A link that grants and tells all that may be.
+pub(crate) fn link(name: &str) -> LinkSpec {
+    LinkSpec::new(cluster(name))
 }
 
 pub(crate) fn node_name(name: &str) -> NodeName {

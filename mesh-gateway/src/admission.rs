@@ -8,7 +8,7 @@ use std::{
 
 use certs::identity::{Role, SpiffeId};
 use cluster_registry::{
-    link::{Dial, LinkSpec},
+    link::Dial,
     name::{ClusterName, NodeName},
 };
 use mesh_link::{
@@ -17,7 +17,9 @@ use mesh_link::{
     listen::{Authorise, Denied, Grant},
     resume::Resume,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+
+use crate::links::LiveLinks;
 
 /// The positions that the nodes' next sessions resume from, shared by whoever admits them and whoever forgets them.
 #[derive(Debug, Clone, Default)]
@@ -37,48 +39,28 @@ impl NodeResumes {
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) cluster: ClusterName,
-    /// The linked clusters, with the position that a session with each resumes from.
-    pub(crate) peers: BTreeMap<ClusterName, Admitted>,
+    /// The linked clusters, as they are at the time.
+    pub(crate) links: watch::Receiver<LiveLinks>,
     pub(crate) nodes: NodeResumes,
-    /// What peers may know.
-    pub(crate) exports: Feed,
     /// What nodes must know.
     pub(crate) feed: Feed,
     pub(crate) reports: mpsc::Sender<Report>,
 }
 
-/// A linked cluster.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    pub(crate) resume: Resume,
-    /// Whether this side dials and its session is the one that stays.
-    is_ours_to_dial: bool,
-}
-
-impl Admitted {
-    /// A linked cluster, as the link of this cluster says.
-    pub(crate) fn new(own: &ClusterName, link: &LinkSpec, resume: Resume) -> Self {
-        // Where both sides dial, one of both sessions must give way, or each would replace the other for ever.
-        let is_ours_to_dial = link.dial != Dial::Never && *own < link.cluster;
-        Self {
-            resume,
-            is_ours_to_dial,
-        }
-    }
-}
-
 impl Authorise for Admission {
     fn authorise(&self, peer: &SpiffeId, address: SocketAddr) -> Result<Grant, Denied> {
         let (feed, resume) = match &peer.role {
-            Role::Gateway => (&self.exports, self.admit_gateway(peer)?),
-            Role::Node(node) if peer.cluster == self.cluster => (&self.feed, self.nodes.of(node)),
+            Role::Gateway => self.admit_gateway(peer)?,
+            Role::Node(node) if peer.cluster == self.cluster => {
+                (self.feed.clone(), self.nodes.of(node))
+            }
             Role::Node(_) => {
                 return Err(denied(format!("{peer} is a node of another cluster")));
             }
         };
         tracing::debug!(%peer, %address, "session admitted");
         Ok(Grant {
-            feed: feed.clone(),
+            feed,
             resume,
             events: self.reports.clone(),
         })
@@ -86,20 +68,23 @@ impl Authorise for Admission {
 }
 
 impl Admission {
-    fn admit_gateway(&self, peer: &SpiffeId) -> Result<Resume, Denied> {
-        let Some(admitted) = self.peers.get(&peer.cluster) else {
+    fn admit_gateway(&self, peer: &SpiffeId) -> Result<(Feed, Resume), Denied> {
+        let links = self.links.borrow();
+        let Some(link) = links.get(&peer.cluster) else {
             return Err(denied(format!(
                 "no link is configured to cluster {}",
                 peer.cluster
             )));
         };
-        if admitted.is_ours_to_dial {
+        // Where both sides dial, one of both sessions must give way, or each would replace the other for ever.
+        let is_ours_to_dial = link.spec.dial != Dial::Never && self.cluster < peer.cluster;
+        if is_ours_to_dial {
             return Err(denied(format!(
                 "cluster {} is dialled from here",
                 peer.cluster
             )));
         }
-        Ok(admitted.resume.clone())
+        Ok((link.feed.clone(), link.resume.clone()))
     }
 }
 
@@ -115,6 +100,7 @@ mod tests {
     use mesh_link::feed::FeedServer;
 
     use super::*;
+    use crate::links::LiveLink;
 
     #[test]
     fn gateways_of_linked_clusters_and_own_nodes_are_admitted() {
@@ -154,16 +140,20 @@ mod tests {
         let cluster = ClusterName::parse(cluster).unwrap();
         let (feed, _server) = FeedServer::new(Cursor::at(Epoch(1), Revision(0)));
         let (reports, _) = mpsc::channel(1);
-        let peers = links.iter().map(|text| {
-            let link = crate::config::link::parse(text).unwrap();
-            let admitted = Admitted::new(&cluster, &link, Resume::default());
-            (link.cluster, admitted)
+        let live = links.iter().map(|text| {
+            let spec = Arc::new(crate::config::link::parse(text).unwrap());
+            let link = LiveLink {
+                spec: Arc::clone(&spec),
+                feed: feed.clone(),
+                resume: Resume::default(),
+            };
+            (spec.cluster.clone(), link)
         });
+        let (_, links) = watch::channel(Arc::new(live.collect()));
         Admission {
-            peers: peers.collect(),
+            links,
             cluster,
             nodes: NodeResumes::default(),
-            exports: feed.clone(),
             feed,
             reports,
         }

@@ -1,14 +1,12 @@
 //! Puts the gateway together: binds, starts the tasks in order, and ends them in order.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use certs::{Credentials, identity::SpiffeId};
-use cluster_registry::link::LinkSpec;
 use cluster_registry_kube::{
     kubernetes::KubernetesSource, manifest::ManifestSource, source::SourceEvent,
 };
@@ -17,12 +15,7 @@ use isthmus_daemon::{
     readiness::Readiness,
     trace,
 };
-use mesh_link::{
-    dial::Dialer,
-    listen::Listener,
-    resume::Resume,
-    settings::{DEFAULT_MAX_BACKOFF, Settings},
-};
+use mesh_link::{listen::Listener, settings::Settings};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{
     net::TcpListener,
@@ -33,10 +26,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{Admission, Admitted, NodeResumes},
+    admission::{Admission, NodeResumes},
     config::{Config, SourceKind},
     dns::{DnsServer, Responder},
     hub::{Facts, Hub, HubEnds, StatusRequest},
+    links::Dialers,
     metrics::Metrics,
 };
 
@@ -59,13 +53,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         dns_listen: dns.local_address(),
         dns_queries: Arc::new(AtomicU64::new(0)),
     };
-    let resumes: BTreeMap<_, _> = config
-        .links
-        .iter()
-        .map(|link| (link.cluster.clone(), Resume::default()))
-        .collect();
-    let given = resumes.iter().map(|(name, resume)| (name, resume.clone()));
-    let (hub, ends) = Hub::new(&config, given, facts.clone());
+    let (hub, ends) = Hub::new(&config, facts.clone());
     let settings = Settings {
         cluster: config.cluster.clone(),
         is_node: false,
@@ -73,7 +61,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         heartbeat_interval: config.heartbeat_interval,
         detect_multiplier: config.detect_multiplier,
     };
-    let sessions = Sessions::bind(&config, settings, &ends, &resumes)?;
+    let sessions = Sessions::bind(&config, settings, &ends)?;
     let queries = Arc::clone(&facts.dns_queries);
     let responder = Responder::new(ends.views.clone(), facts.metrics.clone(), queries)?;
 
@@ -188,43 +176,23 @@ fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
 /// The tasks that talk to other gateways and to nodes; they start once there is something to say.
 struct Sessions {
     listener: Listener<Admission>,
-    dialers: Vec<Dialer>,
+    dialers: Dialers,
 }
 
 impl Sessions {
-    fn bind(
-        config: &Config,
-        settings: Settings,
-        ends: &HubEnds,
-        resumes: &BTreeMap<cluster_registry::name::ClusterName, Resume>,
-    ) -> anyhow::Result<Self> {
-        let resume_of = |link: &LinkSpec| resumes.get(&link.cluster).cloned().unwrap_or_default();
-        let dialled = config
-            .links
-            .iter()
-            .filter(|link| link.is_dialled_by(&config.cluster));
-        let dialers = dialled.map(|link| Dialer {
-            settings: settings.clone(),
-            expected: SpiffeId::gateway(config.trust_domain.clone(), link.cluster.clone()),
-            addresses: link.addresses.clone(),
-            feed: ends.exports.clone(),
-            resume: resume_of(link),
-            events: ends.reports.clone(),
-            max_backoff: DEFAULT_MAX_BACKOFF,
-            seed: seed(),
-        });
-        let dialers = dialers.collect();
-        let admitted = config.links.iter().map(|link| {
-            let admitted = Admitted::new(&config.cluster, link, resume_of(link));
-            (link.cluster.clone(), admitted)
-        });
+    fn bind(config: &Config, settings: Settings, ends: &HubEnds) -> anyhow::Result<Self> {
         let admission = Admission {
             cluster: config.cluster.clone(),
-            peers: admitted.collect(),
+            links: ends.links.clone(),
             nodes: NodeResumes::default(),
-            exports: ends.exports.clone(),
             feed: ends.feed.clone(),
             reports: ends.reports.clone(),
+        };
+        let dialers = Dialers {
+            trust_domain: config.trust_domain.clone(),
+            settings: settings.clone(),
+            reports: ends.reports.clone(),
+            links: ends.links.clone(),
         };
         let listener = Listener::bind(config.listen, settings, admission)
             .with_context(|| format!("listening at {}", config.listen))?;
@@ -233,9 +201,7 @@ impl Sessions {
 
     fn spawn(self, tasks: &mut Tasks, token: &CancellationToken) {
         spawn(tasks, token, "listener", |token| self.listener.run(token));
-        for dialer in self.dialers {
-            spawn(tasks, token, "dialer", |token| dialer.run(token));
-        }
+        spawn(tasks, token, "dialers", |token| self.dialers.run(token));
     }
 }
 
@@ -300,10 +266,4 @@ fn early_end(ended: Option<Result<Ended, tokio::task::JoinError>>) -> anyhow::Er
         Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
         None => anyhow::anyhow!("no task is left"),
     }
-}
-
-/// Differs between processes and starts, so that dialers do not retry in step.
-fn seed() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::from(now.unwrap_or_default().subsec_nanos()) ^ (u64::from(std::process::id()) << 32)
 }

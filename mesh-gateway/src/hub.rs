@@ -1,5 +1,7 @@
 //! The hub: the one task that owns the registry, between the source, the sessions, DNS and whoever asks for status.
 
+mod exports;
+mod links;
 mod nodes;
 mod peers;
 mod seat;
@@ -7,6 +9,7 @@ mod sessions;
 mod status;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -16,7 +19,9 @@ use std::{
 };
 
 use certs::identity::Role;
-use cluster_registry::{name::ClusterName, registry::Registry, store::Epoch, view::View};
+use cluster_registry::{
+    link::LinkSpec, name::ClusterName, registry::Registry, store::Epoch, view::View,
+};
 use cluster_registry_kube::source::{Problem, SourceEvent};
 use isthmus_daemon::{
     readiness::{Readiness, ReadyGuard},
@@ -26,20 +31,17 @@ use isthmus_daemon::{
 use mesh_link::{
     event::Report,
     feed::{Feed, FeedServer},
-    resume::Resume,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    links::LiveLinks,
     metrics::{Metrics, gauge_value},
 };
 
-use self::{
-    nodes::Nodes,
-    peers::{Peer, Peers},
-};
+use self::{exports::Exports, nodes::Nodes, peers::Peers};
 
 /// Reports that may wait: one page of each of a few dozen sessions that catch up at the same time.
 const REPORT_DEPTH: usize = 64;
@@ -69,7 +71,8 @@ pub(crate) struct HubEnds {
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) status: mpsc::Sender<StatusRequest>,
     pub(crate) views: watch::Receiver<Option<Arc<View>>>,
-    pub(crate) exports: Feed,
+    /// The links that count, with what each peer may know.
+    pub(crate) links: watch::Receiver<LiveLinks>,
     pub(crate) feed: Feed,
     /// Cancelled once the source's complete state is known.
     pub(crate) synced: CancellationToken,
@@ -92,16 +95,22 @@ pub(crate) struct Hub {
     source_kind: &'static str,
     started: SystemTime,
     registry: Registry,
+    /// The links that flags ask for.
+    flags: Vec<LinkSpec>,
     peers: Peers,
     nodes: Nodes,
+    /// What is wrong with the source's objects.
     problems: Vec<Problem>,
+    /// What is wrong with links.
+    link_problems: Vec<Problem>,
     /// Held until the source is synced.
     source_guard: Option<ReadyGuard>,
     synced: CancellationToken,
     /// When nodes are told without waiting longer for peers; `None` before the source is synced.
     feed_opens: Option<Instant>,
     is_feed_open: bool,
-    exports: FeedServer,
+    exports: Exports,
+    links_tx: watch::Sender<LiveLinks>,
     feed: FeedServer,
     source_rx: mpsc::Receiver<SourceEvent>,
     reports_rx: mpsc::Receiver<Report>,
@@ -111,40 +120,35 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// A hub and the ends that other tasks hold; each link comes with the position its sessions resume from.
-    pub(crate) fn new<'a>(
-        config: &Config,
-        resumes: impl Iterator<Item = (&'a ClusterName, Resume)>,
-        facts: Facts,
-    ) -> (Self, HubEnds) {
+    /// A hub and the ends that other tasks hold.
+    pub(crate) fn new(config: &Config, facts: Facts) -> (Self, HubEnds) {
         let started = SystemTime::now();
         let epoch = new_epoch(started);
-        let mut registry = Registry::new(config.cluster.clone(), epoch, epoch);
-        for link in &config.links {
-            registry.add_peer(link.cluster.clone(), link.grants.clone(), link.limits);
-        }
-        let peers = resumes.map(|(name, resume)| (name.clone(), Peer::new(resume, started)));
+        let registry = Registry::new(config.cluster.clone(), epoch, epoch);
         let (source, source_rx) = mpsc::channel(SOURCE_DEPTH);
         let (reports, reports_rx) = mpsc::channel(REPORT_DEPTH);
         let (status, status_rx) = mpsc::channel(STATUS_DEPTH);
         let (views_tx, views) = watch::channel(None);
-        let (exports, exports_server) = FeedServer::new(registry.exports().cursor());
+        let (links_tx, links) = watch::channel(LiveLinks::default());
         let (feed, feed_server) = FeedServer::new(registry.feed().cursor());
         let synced = CancellationToken::new();
-        let hub = Self {
+        let mut hub = Self {
             cluster: config.cluster.clone(),
             hold_time: config.hold_time,
             source_kind: config.source.label(),
             started,
             registry,
-            peers: peers.collect(),
+            flags: config.links.clone(),
+            peers: Peers::new(),
             nodes: Nodes::new(),
             problems: Vec::new(),
+            link_problems: Vec::new(),
             source_guard: Some(facts.readiness.guard("source")),
             synced: synced.clone(),
             feed_opens: None,
             is_feed_open: false,
-            exports: exports_server,
+            exports: Exports::new(epoch),
+            links_tx,
             feed: feed_server,
             source_rx,
             reports_rx,
@@ -157,10 +161,11 @@ impl Hub {
             reports,
             status,
             views,
-            exports,
+            links,
             feed,
             synced,
         };
+        hub.handle_links(BTreeMap::new());
         (hub, ends)
     }
 
@@ -176,7 +181,9 @@ impl Hub {
                     self.handle_report(report);
                     self.handle_waiting_reports();
                 }
-                Some(request) = self.exports.next() => request.answer(self.registry.exports()),
+                Some(request) = self.exports.next() => {
+                    self.exports.answer(request, self.registry.exports());
+                }
                 Some(request) = self.feed.next(), if self.is_feed_open => {
                     request.answer(self.registry.feed());
                 }
@@ -212,18 +219,18 @@ impl Hub {
                     span.in_scope(|| self.registry.apply_local(&id, value, position));
                 }
             }
-            SourceEvent::Links(links) => {
-                tracing::warn!(
-                    links = links.len(),
-                    "this gateway takes links from flags only"
-                );
-            }
+            SourceEvent::Links(links) => self.handle_links(links),
             SourceEvent::Problems(problems) => {
-                let count = gauge_value(problems.len() as u64);
-                self.facts.metrics.source_problems.set(count);
                 self.problems = problems;
+                self.count_problems();
             }
         }
+    }
+
+    fn count_problems(&self) {
+        let count = self.problems.len() + self.link_problems.len();
+        let gauge = &self.facts.metrics.source_problems;
+        gauge.set(gauge_value(count as u64));
     }
 
     fn note_synced(&mut self) {
@@ -294,7 +301,7 @@ impl Hub {
             self.registry.exports().cursor(),
             self.registry.feed().cursor(),
         );
-        self.exports.publish(exports);
+        self.exports.publish(self.registry.exports());
         self.feed.publish(feed);
         let metrics = &self.facts.metrics;
         metrics
@@ -319,7 +326,12 @@ impl Hub {
             source: Source {
                 kind: self.source_kind.to_owned(),
                 synced: self.source_guard.is_none(),
-                problems: self.problems.iter().map(status::problem).collect(),
+                problems: self
+                    .problems
+                    .iter()
+                    .chain(&self.link_problems)
+                    .map(status::problem)
+                    .collect(),
             },
             peers: peers
                 .map(|(n, p)| status::peer(&self.registry, n, p))
@@ -354,3 +366,6 @@ async fn sleep_until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

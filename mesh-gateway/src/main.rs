@@ -8,6 +8,7 @@ mod config;
 mod dns;
 mod gateway;
 mod hub;
+mod links;
 mod metrics;
 
 use std::io::Write;

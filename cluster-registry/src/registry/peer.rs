@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     import::{Grants, Refusal},
-    link::Limits,
+    link::{Limits, LinkSpec},
     name::ClusterName,
     resource::{Key, ResourceId},
 };
@@ -33,25 +33,20 @@ pub(super) struct Peer {
     pub(super) unsaid: Option<BTreeSet<ResourceId>>,
     pub(super) accepted: u64,
     refused: BTreeMap<&'static str, u64>,
-    services: usize,
-    endpoints: usize,
-    nodes: usize,
-    tunnels: usize,
+    /// What is held of the peer.
+    pub(super) held: Counts,
 }
 
 impl Peer {
-    pub(super) fn new(cluster: ClusterName, grants: Grants, limits: Limits) -> Self {
+    pub(super) fn new(link: &LinkSpec) -> Self {
         Self {
-            cluster,
-            grants,
-            limits,
+            cluster: link.cluster.clone(),
+            grants: link.grants.clone(),
+            limits: link.limits,
             unsaid: None,
             accepted: 0,
             refused: BTreeMap::new(),
-            services: 0,
-            endpoints: 0,
-            nodes: 0,
-            tunnels: 0,
+            held: Counts::default(),
         }
     }
 
@@ -59,27 +54,6 @@ impl Peer {
         Key {
             cluster: self.cluster.clone(),
             id,
-        }
-    }
-
-    pub(super) fn check_room(&mut self, id: &ResourceId, is_new: bool) -> Result<(), Refusal> {
-        let Some((kind, count, limit)) = self.count_of(id) else {
-            return Ok(());
-        };
-        if is_new && *count >= limit {
-            return Err(Refusal::TooMany { kind, limit });
-        }
-        Ok(())
-    }
-
-    pub(super) fn count_present(&mut self, id: &ResourceId, was_there: bool, is_there: bool) {
-        let Some((_, count, _)) = self.count_of(id) else {
-            return;
-        };
-        match (was_there, is_there) {
-            (false, true) => *count += 1,
-            (true, false) => *count = count.saturating_sub(1),
-            (true, true) | (false, false) => {}
         }
     }
 
@@ -91,14 +65,50 @@ impl Peer {
         PeerSummary {
             accepted: self.accepted,
             refused: self.refused.clone(),
-            services: self.services,
-            endpoints: self.endpoints,
-            nodes: self.nodes,
+            services: self.held.services,
+            endpoints: self.held.endpoints,
+            nodes: self.held.nodes,
+        }
+    }
+}
+
+/// How many resources there are of each limited kind.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    services: usize,
+    endpoints: usize,
+    nodes: usize,
+    tunnels: usize,
+}
+
+impl Counts {
+    /// Whether one more of the kind may be taken.
+    pub(super) fn check_room(&mut self, id: &ResourceId, limits: Limits) -> Result<(), Refusal> {
+        let Some((kind, count, limit)) = self.count_of(id, limits) else {
+            return Ok(());
+        };
+        if *count >= limit {
+            return Err(Refusal::TooMany { kind, limit });
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_present(&mut self, id: &ResourceId, was_there: bool, is_there: bool) {
+        let Some((_, count, _)) = self.count_of(id, Limits::default()) else {
+            return;
+        };
+        match (was_there, is_there) {
+            (false, true) => *count += 1,
+            (true, false) => *count = count.saturating_sub(1),
+            (true, true) | (false, false) => {}
         }
     }
 
-    fn count_of(&mut self, id: &ResourceId) -> Option<(&'static str, &mut usize, usize)> {
-        let limits = self.limits;
+    fn count_of(
+        &mut self,
+        id: &ResourceId,
+        limits: Limits,
+    ) -> Option<(&'static str, &mut usize, usize)> {
         match id {
             ResourceId::Cluster => None,
             ResourceId::Node(_) => Some(("nodes", &mut self.nodes, limits.nodes)),

@@ -4,9 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    cluster::Control,
+    import::Refusal,
     store::Revision,
     testing::{
-        any_id, any_value, cluster, endpoint, ip, key, node, node_name, service, shop, tunnel,
+        any_id, any_value, cluster, endpoint, ip, key, link, node, node_name, service, shop, tunnel,
     },
 };
 
@@ -137,7 +139,7 @@ fn refused_updates_are_counted_and_withdraw_what_they_replace() {
 #[test]
 fn another_clusters_resources_are_safe_from_a_lying_peer() {
     let mut east = linked();
-    east.add_peer(cluster("north"), Grants::default(), Limits::default());
+    east.add_peer(&link("north"));
     let north = key("north", web_id());
     let honest = east.handle_import(
         &cluster("north"),
@@ -179,7 +181,7 @@ fn imports_are_withdrawn_when_their_range_turns_out_to_be_our_own() {
 #[test]
 fn a_peer_may_not_flood_the_registry() {
     let mut east = linked();
-    let most = Limits::default().nodes;
+    let most = link("west").limits.nodes;
     for n in 0..most {
         let id = ResourceId::Node(node_name(&format!("n{n}")));
         import(&mut east, id, Some(Resource::Node(node(&[], &[])))).unwrap();
@@ -238,7 +240,7 @@ proptest! {
     }
 }
 
-const READY: Resource = Resource::Endpoint(crate::endpoint::Endpoint {
+pub(super) const READY: Resource = Resource::Endpoint(crate::endpoint::Endpoint {
     ports: Vec::new(),
     conditions: crate::endpoint::Conditions::READY,
     node: None,
@@ -274,22 +276,22 @@ fn registry() -> Registry {
     Registry::new(cluster("east"), Epoch(1), Epoch(2))
 }
 
-fn linked() -> Registry {
+pub(super) fn linked() -> Registry {
     let mut registry = registry();
-    registry.add_peer(cluster("west"), Grants::default(), Limits::default());
+    registry.add_peer(&link("west"));
     registry.set_control(&cluster("west"), Control::Connected);
     registry
 }
 
-fn web_id() -> ResourceId {
+pub(super) fn web_id() -> ResourceId {
     ResourceId::Service(shop("web"))
 }
 
-fn endpoint_id(address: &str) -> ResourceId {
+pub(super) fn endpoint_id(address: &str) -> ResourceId {
     ResourceId::Endpoint(shop("web"), ip(address))
 }
 
-fn web(global: bool, shared: bool) -> Resource {
+pub(super) fn web(global: bool, shared: bool) -> Resource {
     Resource::Service(service(&["10.96.0.1"], global, shared))
 }
 
@@ -302,7 +304,11 @@ fn put_endpoint(registry: &mut Registry, address: &str) {
     registry.apply_local(&endpoint_id(address), Some(value), None);
 }
 
-fn import(registry: &mut Registry, id: ResourceId, value: Option<Resource>) -> Result<(), Refusal> {
+pub(super) fn import(
+    registry: &mut Registry,
+    id: ResourceId,
+    value: Option<Resource>,
+) -> Result<(), Refusal> {
     registry.handle_import(&cluster("west"), key("west", id), value, None)
 }
 

@@ -89,6 +89,14 @@ impl fmt::Display for PeerState {
 pub struct Peer {
     /// Its name.
     pub cluster: String,
+    /// Who asked for the link: `flag` or `ClusterLink`.
+    pub origin: String,
+    /// Where its gateways are looked for.
+    pub addresses: Vec<String>,
+    /// Whether all that it shares was heard.
+    pub synced: bool,
+    /// When the certificate ends that it last showed, in seconds since 1970.
+    pub certificate_expires_unix_s: Option<u64>,
     /// Whether it is connected.
     pub state: PeerState,
     /// Since when it is in that state, in milliseconds since 1970.

@@ -21,6 +21,8 @@ pub enum GoodbyeReason {
     UnsupportedFeature,
     /// The session did not come up in time.
     Timeout,
+    /// The sender's link to the receiver was changed: dialling anew finds the new one.
+    LinkChanged,
     /// A code that this version does not know.
     Unknown(u32),
 }
@@ -36,6 +38,7 @@ impl GoodbyeReason {
             Self::ProtocolViolation => 5,
             Self::UnsupportedFeature => 6,
             Self::Timeout => 7,
+            Self::LinkChanged => 8,
             Self::Unknown(code) => code,
         }
     }
@@ -50,6 +53,7 @@ impl GoodbyeReason {
             5 => Self::ProtocolViolation,
             6 => Self::UnsupportedFeature,
             7 => Self::Timeout,
+            8 => Self::LinkChanged,
             other => Self::Unknown(other),
         }
     }
@@ -64,6 +68,7 @@ impl GoodbyeReason {
             Self::ProtocolViolation => "protocol_violation",
             Self::UnsupportedFeature => "unsupported_feature",
             Self::Timeout => "timeout",
+            Self::LinkChanged => "link_changed",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -79,7 +84,8 @@ impl fmt::Display for GoodbyeReason {
             | Self::Silent
             | Self::ProtocolViolation
             | Self::UnsupportedFeature
-            | Self::Timeout) => f.write_str(&known.label().replace('_', " ")),
+            | Self::Timeout
+            | Self::LinkChanged) => f.write_str(&known.label().replace('_', " ")),
         }
     }
 }

@@ -9,7 +9,11 @@ use std::{
 
 use certs::{identity::SpiffeId, tls::Expectation};
 use cluster_registry::link::PeerAddress;
-use mesh_gateway_core::{backoff::Backoff, limits::OPENING_TIMEOUT, reason::GoodbyeReason};
+use mesh_gateway_core::{
+    backoff::Backoff,
+    limits::OPENING_TIMEOUT,
+    reason::{DownReason, GoodbyeReason},
+};
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::{
     sync::mpsc,
@@ -22,9 +26,9 @@ use crate::{
     drive::{Drive, Ended, Peer},
     event::{PeerEvent, Report, SessionId},
     feed::Feed,
-    identity,
+    identity::{self, Shown},
     listen::Grant,
-    places::Places,
+    places::{PlaceError, Places},
     resume::Resume,
     settings::Settings,
     streams::Streams,
@@ -74,6 +78,8 @@ pub struct Dialer {
 #[derive(Debug, thiserror::Error)]
 enum DialError {
     #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
     Transport(#[from] TransportError),
     #[error("no socket: {0}")]
     Socket(#[from] io::Error),
@@ -83,6 +89,8 @@ enum DialError {
     Connection(#[from] ConnectionError),
     #[error("no answer")]
     NoAnswer(#[from] tokio::time::error::Elapsed),
+    #[error("{0}")]
+    NotUp(DownReason),
     #[error("answered by {found}")]
     WrongIdentity { found: String },
 }
@@ -121,79 +129,53 @@ impl Dialer {
             () = shutdown.cancelled() => return None,
             found = places.next() => found,
         };
-        match found {
-            Ok(address) => self.dial(address, shutdown).await,
-            Err(error) => {
-                let reason = error.to_string();
-                debug!(peer = %self.expected, reason, "peer is not found");
-                let report = Report {
-                    session: SessionId::next(),
-                    peer: Arc::new(self.expected.clone()),
-                    event: PeerEvent::Unreachable {
-                        address: None,
-                        reason,
-                    },
-                };
-                self.tell(report, shutdown).await;
-                None
-            }
-        }
+        let (address, failure) = match found {
+            Err(failure) => (None, DialError::from(failure)),
+            Ok(address) => match self.dial(address, shutdown).await {
+                Ok(up_since) => return up_since,
+                Err(failure) => (Some(address), failure),
+            },
+        };
+        self.say_unreachable(address, failure.to_string(), shutdown)
+            .await;
+        None
     }
 
-    async fn dial(&self, address: SocketAddr, shutdown: &CancellationToken) -> Option<Instant> {
-        let mut peer = Peer {
-            session: SessionId::next(),
-            id: Arc::new(self.expected.clone()),
-            address,
-        };
-        debug!(session = %peer.session, peer = %peer.id, %address, "dialling");
+    /// Dials one address, and runs the session; `None` when the shutdown came first.
+    async fn dial(
+        &self,
+        address: SocketAddr,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Instant>, DialError> {
+        let session = SessionId::next();
+        debug!(%session, peer = %self.expected, %address, "dialling");
         let connected = tokio::select! {
-            () = shutdown.cancelled() => return None,
+            () = shutdown.cancelled() => return Ok(None),
             connected = timeout(HANDSHAKE_TIMEOUT, self.connect(address)) => connected,
         };
-        let (endpoint, connection, found) = match connected {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => {
-                return self
-                    .say_unreachable(&peer, error.to_string(), shutdown)
-                    .await;
-            }
-            Err(elapsed) => {
-                let error = DialError::from(elapsed);
-                return self
-                    .say_unreachable(&peer, error.to_string(), shutdown)
-                    .await;
-            }
+        let (endpoint, connection, shown) = connected??;
+        let peer = Peer {
+            session,
+            id: Arc::new(shown.id),
+            address,
+            expires: shown.expires,
         };
-        peer.id = Arc::new(found);
-        let ended = self.run_session(&peer, connection, shutdown).await;
+        let ended = self.run_session(peer, connection, shutdown).await;
         // The goodbye must leave before the socket is gone.
         if timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err() {
-            debug!(session = %peer.session, "closed before the peer took note");
+            debug!(%session, "closed before the peer took note");
         }
-        match ended {
-            Ok(Ended {
-                up_since: Some(since),
-                ..
-            }) => Some(since),
-            Ok(Ended {
-                up_since: None,
-                reason,
-            }) => {
-                self.say_unreachable(&peer, reason.to_string(), shutdown)
-                    .await
-            }
-            Err(error) => {
-                self.say_unreachable(&peer, error.to_string(), shutdown)
-                    .await
-            }
+        let Ended { up_since, reason } = ended?;
+        if up_since.is_none() {
+            return Err(DialError::NotUp(reason));
         }
+        Ok(up_since)
     }
 
     async fn connect(
         &self,
         address: SocketAddr,
-    ) -> Result<(Endpoint, Connection, SpiffeId), DialError> {
+    ) -> Result<(Endpoint, Connection, Shown), DialError> {
         let expectation = Expectation {
             cluster: self.expected.cluster.clone(),
         };
@@ -205,11 +187,11 @@ impl Dialer {
         let endpoint = Endpoint::client(SocketAddr::new(unspecified, 0))?;
         let connection = endpoint.connect_with(config, address, SERVER_NAME)?.await?;
         match identity::of(&connection) {
-            Some(found) if found == self.expected => Ok((endpoint, connection, found)),
+            Some(shown) if shown.id == self.expected => Ok((endpoint, connection, shown)),
             found => {
                 let code = VarInt::from_u32(GoodbyeReason::NotAuthorised.code());
                 connection.close(code, GoodbyeReason::NotAuthorised.label().as_bytes());
-                let found = found.map_or_else(|| "nobody".to_owned(), |id| id.to_string());
+                let found = found.map_or_else(|| "nobody".to_owned(), |shown| shown.id.to_string());
                 Err(DialError::WrongIdentity { found })
             }
         }
@@ -217,7 +199,7 @@ impl Dialer {
 
     async fn run_session(
         &self,
-        peer: &Peer,
+        peer: Peer,
         connection: Connection,
         shutdown: &CancellationToken,
     ) -> Result<Ended, DialError> {
@@ -227,27 +209,22 @@ impl Dialer {
             resume: self.resume.clone(),
             events: self.events.clone(),
         };
-        let drive = Drive::new(&self.settings, peer.clone(), connection, streams, grant);
+        let drive = Drive::new(&self.settings, peer, connection, streams, grant);
         Ok(drive.run(shutdown).await)
     }
 
     async fn say_unreachable(
         &self,
-        peer: &Peer,
+        address: Option<SocketAddr>,
         reason: String,
         shutdown: &CancellationToken,
-    ) -> Option<Instant> {
-        let address = peer.address;
-        debug!(session = %peer.session, peer = %peer.id, %address, reason, "peer is unreachable");
-        let report = peer.report(PeerEvent::Unreachable {
-            address: Some(address),
-            reason,
-        });
-        self.tell(report, shutdown).await;
-        None
-    }
-
-    async fn tell(&self, report: Report, shutdown: &CancellationToken) {
+    ) {
+        debug!(peer = %self.expected, ?address, reason, "peer is unreachable");
+        let report = Report {
+            session: SessionId::next(),
+            peer: Arc::new(self.expected.clone()),
+            event: PeerEvent::Unreachable { address, reason },
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
             // Without an owner there is nobody to tell, and the caller ends.

@@ -1,6 +1,8 @@
 //! Runs one session over one connection: moves what the session says, and decides nothing itself.
 
-use std::{collections::VecDeque, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    collections::VecDeque, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime,
+};
 
 use certs::identity::{Role, SpiffeId};
 use cluster_registry::store::{Batch, Cursor, ResumeError};
@@ -48,6 +50,8 @@ pub(crate) struct Peer {
     pub(crate) session: SessionId,
     pub(crate) id: Arc<SpiffeId>,
     pub(crate) address: SocketAddr,
+    /// Until when its certificate counts.
+    pub(crate) expires: SystemTime,
 }
 
 /// One session over one connection; ends when the session does or the receiver of its events is gone.
@@ -172,9 +176,11 @@ impl Drive {
             return;
         };
         let requests = self.feed.requests.clone();
+        let epoch = self.feed.epoch();
         self.answer = Some(Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             let request = FetchRequest {
+                epoch,
                 after,
                 limit: FETCH_LIMIT,
                 reply,
@@ -221,7 +227,10 @@ impl Drive {
             },
             answer = async { self.answer.as_mut()?.await }, if self.answer.is_some() => Input::Answer(answer),
             written = state_out.write(), if has_state => Input::Written(written),
-            Ok(()) = self.feed.newest.changed() => Input::Newest(*self.feed.newest.borrow_and_update()),
+            changed = self.feed.newest.changed() => match changed {
+                Ok(()) => Input::Newest(*self.feed.newest.borrow_and_update()),
+                Err(_gone) => Input::OwnerGone,
+            },
             chunk = read_state(self.state_in.as_mut()), if may_read_state && self.state_in.is_some() => Input::State(chunk),
             stream = self.connection.accept_uni(), if self.state_in.is_none() => Input::StateStream(stream),
         }
@@ -268,12 +277,14 @@ impl Drive {
             session,
             id,
             address,
+            expires,
         } = &self.peer;
         info!(%session, peer = %id, %address, resumed, "session is up");
         self.up_since = Some(Instant::now());
         self.waiting.push_back(PeerEvent::Up {
             address: *address,
             resumed,
+            certificate_expires: *expires,
             handle: self.handle.clone(),
         });
     }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use certs::identity::SpiffeId;
@@ -77,6 +77,8 @@ pub enum PeerEvent {
         address: SocketAddr,
         /// Whether what is known of the peer still counts; if not, a snapshot follows.
         resumed: bool,
+        /// Until when the peer's certificate counts.
+        certificate_expires: SystemTime,
         /// Ends the session.
         handle: SessionHandle,
     },

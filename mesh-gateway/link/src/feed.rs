@@ -1,6 +1,6 @@
 //! The feed: how a session reads the store that it publishes, without owning it.
 
-use cluster_registry::store::{Batch, Cursor, ResumeError, Store};
+use cluster_registry::store::{Batch, Cursor, Epoch, ResumeError, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many requests may wait for the store's owner: one for each session that is catching up at the same time.
@@ -9,6 +9,8 @@ const REQUEST_DEPTH: usize = 64;
 /// A request for the next changes of a store.
 #[derive(Debug)]
 pub struct FetchRequest {
+    /// The epoch of the feed that it was made through, which tells feeds apart that share their requests' receiver.
+    pub epoch: Epoch,
     /// Where the reader stands; `None` reads from the very beginning.
     pub after: Option<Cursor>,
     /// The most changes to give.
@@ -26,13 +28,20 @@ impl FetchRequest {
     }
 }
 
-/// The reading end of a store, shared by any number of sessions.
+/// The reading end of a store, shared by any number of sessions; they end when either of its other ends is dropped.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    /// Where a reader that knows everything stands.
+    /// Where a reader that knows everything stands; always of the same epoch.
     pub newest: watch::Receiver<Cursor>,
     /// Where requests go.
     pub requests: mpsc::Sender<FetchRequest>,
+}
+
+impl Feed {
+    /// The epoch of the store that it reads.
+    pub fn epoch(&self) -> Epoch {
+        self.newest.borrow().epoch
+    }
 }
 
 /// The end of a [`Feed`] that the store's owner holds.

@@ -16,7 +16,7 @@ use crate::{
     drive::{Drive, Peer},
     event::{Report, SessionId},
     feed::Feed,
-    identity,
+    identity::{self, Shown},
     resume::Resume,
     settings::Settings,
     streams::Streams,
@@ -189,11 +189,12 @@ impl<A: Authorise> Acceptor<A> {
                 return None;
             }
         };
-        let (id, grant) = self.authorise(&connection, address)?;
+        let (shown, grant) = self.authorise(&connection, address)?;
         let peer = Peer {
             session: SessionId::next(),
-            id: Arc::new(id),
+            id: Arc::new(shown.id),
             address,
+            expires: shown.expires,
         };
         let streams = match Streams::accept(&connection).await {
             Ok(streams) => streams,
@@ -207,12 +208,12 @@ impl<A: Authorise> Acceptor<A> {
         Some(drive)
     }
 
-    fn authorise(&self, connection: &Connection, address: SocketAddr) -> Option<(SpiffeId, Grant)> {
-        let id = identity::of(connection)?;
-        match self.authorise.authorise(&id, address) {
-            Ok(grant) => Some((id, grant)),
+    fn authorise(&self, connection: &Connection, address: SocketAddr) -> Option<(Shown, Grant)> {
+        let shown = identity::of(connection)?;
+        match self.authorise.authorise(&shown.id, address) {
+            Ok(grant) => Some((shown, grant)),
             Err(Denied { reason }) => {
-                warn!(peer = %id, %address, reason, "session denied");
+                warn!(peer = %shown.id, %address, reason, "session denied");
                 let goodbye = GoodbyeReason::NotAuthorised;
                 connection.close(VarInt::from_u32(goodbye.code()), goodbye.label().as_bytes());
                 None

@@ -2,18 +2,27 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use cluster_registry::name::ClusterName;
+use cluster_registry::{link::LinkSpec, name::ClusterName};
 use isthmus_daemon::status::PeerState;
-use mesh_link::{event::GoodbyeReason, event::SessionHandle, resume::Resume};
+use mesh_link::{
+    event::{GoodbyeReason, SessionHandle},
+    feed::Feed,
+    resume::Resume,
+};
 
-use super::seat::Seat;
+use super::{links::Origin, seat::Seat};
 
 /// A linked cluster.
 #[derive(Debug)]
 pub(super) struct Peer {
+    pub(super) spec: Arc<LinkSpec>,
+    pub(super) origin: Origin,
+    /// What the peer may know.
+    pub(super) feed: Feed,
     pub(super) resume: Resume,
     pub(super) seat: Seat,
     pub(super) state: PeerState,
@@ -24,6 +33,8 @@ pub(super) struct Peer {
     pub(super) unreadable: BTreeMap<&'static str, u64>,
     /// Whether what is known of it is all that it said last.
     pub(super) has_said_all: bool,
+    /// When the certificate ends that it last showed.
+    pub(super) certificate_expires: Option<SystemTime>,
     /// When it was lost, while its state is still held.
     held_since: Option<Instant>,
     /// Whether its state was dropped, so that a session which continues it is of no use.
@@ -31,8 +42,17 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(resume: Resume, now: SystemTime) -> Self {
+    pub(super) fn new(
+        spec: Arc<LinkSpec>,
+        origin: Origin,
+        feed: Feed,
+        resume: Resume,
+        now: SystemTime,
+    ) -> Self {
         Self {
+            spec,
+            origin,
+            feed,
             resume,
             seat: Seat::default(),
             state: PeerState::Never,
@@ -40,6 +60,7 @@ impl Peer {
             reason: None,
             unreadable: BTreeMap::new(),
             has_said_all: false,
+            certificate_expires: None,
             held_since: None,
             needs_snapshot: false,
         }
@@ -48,7 +69,7 @@ impl Peer {
     /// Whether a session that came up is of use: one that continues what was dropped is closed.
     pub(super) fn accepts(&mut self, resumed: bool, handle: &SessionHandle) -> bool {
         if resumed && self.needs_snapshot {
-            handle.close(GoodbyeReason::Replaced);
+            handle.close(GoodbyeReason::LinkChanged);
             return false;
         }
         self.needs_snapshot = false;
@@ -79,8 +100,13 @@ impl Peer {
 
     /// Notes that its state is dropped: the next session must say everything.
     pub(super) fn forget(&mut self) {
-        self.resume.clear();
         self.held_since = None;
+        self.ask_for_everything();
+    }
+
+    /// The next session must say everything.
+    pub(super) fn ask_for_everything(&mut self) {
+        self.resume.clear();
         self.needs_snapshot = true;
         self.has_said_all = false;
     }

@@ -48,6 +48,13 @@ impl Seat {
         had_it
     }
 
+    /// Ends the session that has the seat; its last report empties it.
+    pub(super) fn close(&self, reason: GoodbyeReason) {
+        if let Some((_, handle)) = &self.live {
+            handle.close(reason);
+        }
+    }
+
     /// Whether the session has the seat.
     pub(super) fn is_of(&self, session: SessionId) -> bool {
         self.live.as_ref().is_some_and(|(live, _)| *live == session)

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use cluster_registry::{cluster::Control, name::ClusterName};
 use isthmus_daemon::trace;
-use mesh_link::event::{PeerEvent, Report, SessionId, Update};
+use mesh_link::event::{GoodbyeReason, PeerEvent, Report, SessionId, Update};
 
 use super::Hub;
 use crate::metrics::{PeerLabels, ReasonLabels};
@@ -13,6 +13,10 @@ impl Hub {
     pub(super) fn handle_peer_report(&mut self, name: &ClusterName, report: Report) {
         let Report { session, event, .. } = report;
         let Some(peer) = self.peers.get_mut(name) else {
+            if let PeerEvent::Up { handle, .. } = event {
+                // Its link was removed while it came up.
+                handle.close(GoodbyeReason::NotAuthorised);
+            }
             return;
         };
         let is_current = peer.seat.is_of(session);
@@ -20,8 +24,10 @@ impl Hub {
             PeerEvent::Up {
                 address,
                 resumed,
+                certificate_expires,
                 handle,
             } => {
+                peer.certificate_expires = Some(certificate_expires);
                 if peer.accepts(resumed, &handle) && peer.seat.take(session, address, handle) {
                     self.note_connected(name, resumed);
                 }

@@ -27,6 +27,15 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
     }
     PeerStatus {
         cluster: name.to_string(),
+        origin: peer.origin.label().to_owned(),
+        addresses: peer
+            .spec
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        synced: peer.has_said_all,
+        certificate_expires_unix_s: peer.certificate_expires.map(|at| unix_ms(at) / 1000),
         state: peer.state,
         since_unix_ms: unix_ms(peer.since),
         address: peer.seat.address,

@@ -1,0 +1,88 @@
+//! Tests of links that change: what their peers announced follows at once.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    import::Namespaces,
+    link::Limits,
+    name::Namespace,
+    registry::tests::{READY, endpoint_id, import, linked, web, web_id},
+    testing::{cluster, key, link, shop},
+};
+
+#[test]
+fn a_removed_peers_resources_and_its_control_state_are_gone() {
+    let mut east = linked();
+    import(&mut east, web_id(), Some(web(true, true))).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
+
+    east.remove_peer(&cluster("west"));
+
+    assert_eq!(east.feed().iter_of(&cluster("west")).count(), 0);
+    assert!(east.view().services.is_empty());
+    assert!(east.view().clusters.is_empty());
+    let refused = import(&mut east, web_id(), Some(web(true, true)));
+    assert_eq!(refused, Err(Refusal::UnknownPeer(cluster("west"))));
+}
+
+#[test]
+fn a_narrower_grant_withdraws_what_it_no_longer_covers() {
+    let mut east = linked();
+    import(&mut east, web_id(), Some(web(true, true))).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.3.0.1"), Some(READY)).unwrap();
+    let mut narrower = link("west");
+    narrower.grants.cidrs = vec!["10.2.0.0/16".parse().unwrap()];
+
+    east.change_peer(&narrower);
+    assert_eq!(imported(&east), [web_id(), endpoint_id("10.2.0.1")]);
+
+    let bank = Namespace::parse("bank").unwrap();
+    narrower.grants.namespaces = Namespaces::Only([bank].into());
+    east.change_peer(&narrower);
+    assert_eq!(imported(&east), []);
+    let summary = east.peer_summary(&cluster("west")).unwrap();
+    assert_eq!((summary.services, summary.endpoints), (0, 0));
+    let refused = BTreeMap::from([("range_not_granted", 1), ("namespace_not_granted", 2)]);
+    assert_eq!(summary.refused, refused);
+}
+
+#[test]
+fn a_lower_limit_withdraws_the_surplus_and_leaves_other_peers_alone() {
+    let mut east = linked();
+    east.add_peer(&link("north"));
+    for name in ["a", "b", "c"] {
+        let id = ResourceId::Service(shop(name));
+        import(&mut east, id.clone(), Some(web(true, true))).unwrap();
+        let theirs = key("north", id);
+        let taken = east.handle_import(&cluster("north"), theirs, Some(web(true, true)), None);
+        assert_eq!(taken, Ok(()));
+    }
+    let mut lower = link("west");
+    lower.limits = Limits {
+        services: 2,
+        ..Limits::default()
+    };
+
+    east.change_peer(&lower);
+
+    let kept = ["a", "b"].map(|name| ResourceId::Service(shop(name)));
+    assert_eq!(imported(&east), kept);
+    assert_eq!(east.peer_summary(&cluster("north")).unwrap().services, 3);
+    let refused = import(
+        &mut east,
+        ResourceId::Service(shop("d")),
+        Some(web(true, true)),
+    );
+    assert_eq!(refused.unwrap_err().label(), "too_many");
+}
+
+fn imported(registry: &Registry) -> Vec<ResourceId> {
+    let west = cluster("west");
+    let imports = registry.feed().iter_of(&west);
+    imports
+        .map(|(key, _)| key.id.clone())
+        .filter(|id| *id != ResourceId::Cluster)
+        .collect()
+}

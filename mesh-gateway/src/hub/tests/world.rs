@@ -1,0 +1,335 @@
+//! A running hub, with a source and peers that the test plays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use certs::identity::{SpiffeId, TrustDomain};
+use clap::Parser;
+use cluster_registry::{
+    endpoint::{Conditions, Endpoint},
+    import::Namespaces,
+    link::{Dial, LinkSpec},
+    name::{ClusterName, Namespace, ServiceName},
+    resource::{Key, Resource, ResourceId},
+    service::{Service, Sharing},
+    store::{Batch, Cursor, ResumeError},
+    view::View,
+};
+use cluster_registry_kube::source::SourceEvent;
+use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
+use mesh_link::{
+    event::{GoodbyeReason, PeerEvent, Report, SessionHandle, SessionId, Update},
+    feed::{Feed, FetchRequest},
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    args::Args,
+    config::Config,
+    hub::{Facts, Hub, HubEnds},
+    links::LiveLinks,
+    metrics::Metrics,
+};
+
+/// How long any condition is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4700);
+
+/// A resource of some cluster.
+pub(super) type Said = (ResourceId, Resource);
+
+pub(super) struct World {
+    ends: HubEnds,
+    _stop: DropGuard,
+}
+
+impl World {
+    /// The hub of cluster `zurich`, whose source is synced and empty.
+    pub(super) async fn start(flags: &[&str]) -> Self {
+        let base = [
+            "gateway",
+            "--cluster=zurich",
+            "--credentials=c",
+            "--manifests=m",
+        ];
+        let args = Args::parse_from(base.iter().chain(flags));
+        let facts = Facts {
+            metrics: Metrics::default(),
+            readiness: Readiness::new(),
+            dns_listen: None,
+            dns_queries: Arc::default(),
+        };
+        let (hub, ends) = Hub::new(&Config::try_from(args).unwrap(), facts);
+        let token = CancellationToken::new();
+        tokio::spawn(hub.run(token.clone()));
+        let world = Self {
+            ends,
+            _stop: token.drop_guard(),
+        };
+        world.source_snapshot([]).await;
+        world
+    }
+
+    pub(super) async fn link_objects<const N: usize>(&self, links: [LinkSpec; N]) {
+        let links = links.map(|link| (link.cluster.clone(), link));
+        self.tell(SourceEvent::Links(links.into())).await;
+    }
+
+    pub(super) async fn source_snapshot<const N: usize>(&self, resources: [Said; N]) {
+        self.tell(SourceEvent::Snapshot(resources.into())).await;
+    }
+
+    pub(super) async fn source_change(&self, (id, value): Said) {
+        self.tell(SourceEvent::Changed(vec![(id, Some(value), None)]))
+            .await;
+    }
+
+    async fn tell(&self, event: SourceEvent) {
+        self.ends.source.send(event).await.unwrap();
+    }
+
+    async fn report(&self, report: Report) {
+        self.ends.reports.send(report).await.unwrap();
+    }
+
+    /// A session with a linked cluster that has not come up.
+    pub(super) fn open(&self, cluster: &str) -> Opening {
+        let feed = self.links()[&name(cluster)].feed.clone();
+        let (handle, closing) = SessionHandle::new();
+        let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+        Opening {
+            peer: Peer {
+                session: SessionId::next(),
+                id: Arc::new(SpiffeId::gateway(trust_domain, name(cluster))),
+                feed,
+                closing,
+            },
+            handle,
+        }
+    }
+
+    /// A session with a linked cluster that is up.
+    pub(super) async fn connect(&mut self, cluster: &str) -> Peer {
+        let links = self
+            .ends
+            .links
+            .wait_for(|links| links.contains_key(&name(cluster)));
+        drop(timeout(PATIENCE, links).await.expect("the link").unwrap());
+        self.open(cluster).come_up(self, false).await
+    }
+
+    pub(super) fn links(&self) -> LiveLinks {
+        Arc::clone(&self.ends.links.borrow())
+    }
+
+    pub(super) async fn until_linked(&mut self, clusters: &[&str]) {
+        let wanted: BTreeSet<ClusterName> = clusters.iter().map(|text| name(text)).collect();
+        let links = self.ends.links.wait_for(|links| links.keys().eq(&wanted));
+        drop(timeout(PATIENCE, links).await.expect("the links").unwrap());
+    }
+
+    pub(super) async fn until_spec(&mut self, cluster: &str, is_so: impl Fn(&LinkSpec) -> bool) {
+        let cluster = name(cluster);
+        let links = self
+            .ends
+            .links
+            .wait_for(|links| links.get(&cluster).is_some_and(|link| is_so(&link.spec)));
+        drop(timeout(PATIENCE, links).await.expect("the link").unwrap());
+    }
+
+    pub(super) async fn until(&mut self, what: &str, is_so: impl Fn(&View) -> bool) {
+        let views = self
+            .ends
+            .views
+            .wait_for(|view| view.as_ref().is_some_and(|view| is_so(view)));
+        drop(timeout(PATIENCE, views).await.expect(what).unwrap());
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        Arc::clone(self.ends.views.borrow().as_ref().unwrap())
+    }
+
+    pub(super) async fn status(&self) -> GatewayStatus {
+        let (reply, answer) = oneshot::channel();
+        self.ends.status.send(reply).await.unwrap();
+        answer.await.unwrap()
+    }
+
+    /// What the store answers to a session of a feed; `None` when the feed has ended.
+    pub(super) async fn fetch_through(
+        &self,
+        feed: &Feed,
+        after: Option<Cursor>,
+    ) -> Option<Result<Batch, ResumeError>> {
+        let (reply, answer) = oneshot::channel();
+        let request = FetchRequest {
+            epoch: feed.epoch(),
+            after,
+            limit: 1,
+            reply,
+        };
+        feed.requests.send(request).await.unwrap();
+        answer.await.ok()
+    }
+
+    /// The services whose resources a feed tells, page by page, by namespace and name.
+    pub(super) async fn told(&self, feed: &Feed) -> Vec<(String, String)> {
+        let mut told = BTreeMap::new();
+        let mut cursor = None;
+        loop {
+            let batch = self.fetch_through(feed, cursor).await.unwrap().unwrap();
+            for change in batch.changes {
+                told.insert(change.key.id.clone(), service_of(&change.key));
+            }
+            cursor = Some(batch.cursor);
+            if batch.is_last {
+                let mut told: Vec<(String, String)> = told.into_values().collect();
+                told.sort();
+                return told;
+            }
+        }
+    }
+}
+
+/// A session that has not come up.
+pub(super) struct Opening {
+    peer: Peer,
+    handle: SessionHandle,
+}
+
+impl Opening {
+    pub(super) async fn come_up(self, world: &mut World, resumed: bool) -> Peer {
+        let event = PeerEvent::Up {
+            address: ADDRESS,
+            resumed,
+            certificate_expires: SystemTime::now(),
+            handle: self.handle,
+        };
+        world.report(self.peer.report(event)).await;
+        self.peer
+    }
+}
+
+/// A session of a peer.
+pub(super) struct Peer {
+    session: SessionId,
+    id: Arc<SpiffeId>,
+    pub(super) feed: Feed,
+    closing: watch::Receiver<Option<GoodbyeReason>>,
+}
+
+impl std::ops::Deref for Opening {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Peer {
+    /// Says all that the peer has.
+    pub(super) async fn say<const N: usize>(&mut self, world: &mut World, said: [Said; N]) {
+        let updates = said.map(|(id, value)| Update {
+            key: Key {
+                cluster: self.id.cluster.clone(),
+                id,
+            },
+            value: Some(value),
+            trace: None,
+        });
+        for event in [
+            PeerEvent::SnapshotBegin,
+            PeerEvent::Updates(updates.into()),
+            PeerEvent::SnapshotEnd,
+        ] {
+            world.report(self.report(event)).await;
+        }
+    }
+
+    /// Why the hub ended the session, once it did.
+    pub(super) async fn closed(&mut self) -> GoodbyeReason {
+        let reason = timeout(PATIENCE, self.closing.wait_for(Option::is_some)).await;
+        reason.expect("the session's end").unwrap().unwrap()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.borrow().is_some()
+    }
+
+    fn report(&self, event: PeerEvent) -> Report {
+        Report {
+            session: self.session,
+            peer: Arc::clone(&self.id),
+            event,
+        }
+    }
+}
+
+pub(super) fn name(text: &str) -> ClusterName {
+    ClusterName::parse(text).unwrap()
+}
+
+pub(super) fn shop(service_name: &str) -> ServiceName {
+    ServiceName::parse("shop", service_name).unwrap()
+}
+
+pub(super) fn bank() -> Namespaces {
+    Namespaces::Only([Namespace::parse("bank").unwrap()].into())
+}
+
+/// A link that the other side dials.
+pub(super) fn link(cluster: &str) -> LinkSpec {
+    LinkSpec {
+        dial: Dial::Never,
+        ..LinkSpec::new(name(cluster))
+    }
+}
+
+/// A service that is global and shared.
+pub(super) fn service(namespace: &str, service_name: &str) -> Said {
+    let service = Service {
+        sharing: Sharing {
+            global: true,
+            shared: true,
+            ..Sharing::default()
+        },
+        ..Service::default()
+    };
+    let name = ServiceName::parse(namespace, service_name).unwrap();
+    (ResourceId::Service(name), Resource::Service(service))
+}
+
+/// A ready endpoint.
+pub(super) fn endpoint(namespace: &str, service_name: &str, address: &str) -> Said {
+    let endpoint = Endpoint {
+        ports: Vec::new(),
+        conditions: Conditions::READY,
+        node: None,
+        zone: None,
+        hostname: None,
+    };
+    let name = ServiceName::parse(namespace, service_name).unwrap();
+    let id = ResourceId::Endpoint(name, address.parse().unwrap());
+    (id, Resource::Endpoint(endpoint))
+}
+
+fn service_of(key: &Key) -> (String, String) {
+    match &key.id {
+        ResourceId::Service(name) | ResourceId::Endpoint(name, _) => {
+            (name.namespace.to_string(), name.name.to_string())
+        }
+        ResourceId::Cluster | ResourceId::Node(_) | ResourceId::Tunnel(_) => {
+            (String::new(), format!("{key:?}"))
+        }
+    }
+}
