@@ -178,7 +178,11 @@ mod tests {
         object.limits.services = 1;
         let flag = LinkSpec::new(cluster("west"));
 
-        let (links, problems) = wanted(&cluster("zurich"), &[flag.clone()], objects([object]));
+        let (links, problems) = wanted(
+            &cluster("zurich"),
+            std::slice::from_ref(&flag),
+            objects([object]),
+        );
 
         assert_eq!(links.len(), 1);
         assert_eq!(*links[&cluster("west")].spec, flag);
