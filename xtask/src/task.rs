@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod load;
 mod preflight;
 mod setup;
@@ -28,6 +29,8 @@ enum Task {
     Check,
     /// Measures, and prints ratios taken side by side.
     Bench(bench::Args),
+    /// Searches for inputs that break the session protocol.
+    Fuzz(fuzz::Args),
     /// Runs inside pods, for the demo and the benches.
     #[command(subcommand, hide = true)]
     Load(load::Load),
@@ -44,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Check => check::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Load(load) => load.run(),
     };
     let Err(error) = result else {

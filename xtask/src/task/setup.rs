@@ -58,6 +58,15 @@ pub(crate) fn cargo_deny() -> anyhow::Result<()> {
     ]))
 }
 
+/// Installs cargo-fuzz, which `fuzz` alone needs.
+pub(crate) fn cargo_fuzz() -> anyhow::Result<()> {
+    if is_there("cargo-fuzz") {
+        return Ok(());
+    }
+    say("installing cargo-fuzz");
+    run(cargo().args(["install", "--quiet", "--locked", "cargo-fuzz@0.13.2"]))
+}
+
 /// A compiler for the BPF target and its linker; which ones, `node-dp-bpf-build` says.
 fn bpf_toolchain() -> anyhow::Result<()> {
     if let Err(missing) = Toolchain::find() {

@@ -1,0 +1,121 @@
+//! Watches what a session puts out, and panics at what no session may.
+
+use cluster_registry::{name::ClusterName, store::Cursor};
+use mesh_gateway_core::{
+    session::{Channel, Delivery, Output},
+    update::Update,
+    wire::Body,
+};
+
+use super::frames::reads_back;
+
+/// What the outputs so far add up to.
+#[derive(Debug)]
+pub(super) struct Watch {
+    peer: ClusterName,
+    is_up: bool,
+    is_down: bool,
+    has_closed: bool,
+    /// Whether the peer was welcomed: before, it may be told no state.
+    has_welcomed: bool,
+    /// Whether the peer is being told a snapshot.
+    sends_snapshot: bool,
+    /// Whether the peer is telling one.
+    takes_snapshot: bool,
+    /// What the store was asked for and has not answered.
+    pub(super) wanted: Option<Option<Cursor>>,
+}
+
+impl Watch {
+    pub(super) fn new(peer: ClusterName) -> Self {
+        Self {
+            peer,
+            is_up: false,
+            is_down: false,
+            has_closed: false,
+            has_welcomed: false,
+            sends_snapshot: false,
+            takes_snapshot: false,
+            wanted: None,
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.is_down
+    }
+
+    pub(super) fn take(&mut self, output: Output) {
+        assert!(!self.is_down, "after the end came {output:?}");
+        let is_end = matches!(output, Output::Down(_));
+        assert!(is_end || !self.has_closed, "after closing came {output:?}");
+        match output {
+            Output::Send(channel, body) => self.take_sent(channel, body),
+            Output::Fetch { after } => {
+                assert!(self.wanted.is_none(), "two requests are on their way");
+                self.wanted = Some(after);
+            }
+            Output::Up { .. } => {
+                assert!(!self.is_up, "up twice");
+                self.is_up = true;
+            }
+            Output::Deliver(delivery) => {
+                assert!(self.is_up, "{delivery:?} before the session was up");
+                self.take_delivery(delivery);
+            }
+            Output::Refused(_) => assert!(self.is_up, "a refusal before the session was up"),
+            Output::LeftOut { .. } => panic!("every resource of the store is short"),
+            Output::Rtt(_) => {}
+            Output::Close(_) => self.has_closed = true,
+            Output::Down(_) => self.is_down = true,
+        }
+    }
+
+    fn take_sent(&mut self, channel: Channel, body: Body) {
+        let expected = match &body {
+            Body::Hello(_) | Body::Heartbeat(_) => Channel::Control,
+            Body::Welcome(_) => {
+                assert!(!self.has_welcomed, "welcomed twice");
+                self.has_welcomed = true;
+                Channel::Control
+            }
+            Body::SnapshotBegin(_) => {
+                self.sends_snapshot = true;
+                Channel::State
+            }
+            Body::SnapshotEnd(_) => {
+                assert!(self.sends_snapshot, "a snapshot ended that had not begun");
+                self.sends_snapshot = false;
+                Channel::State
+            }
+            Body::Progress(_) => {
+                assert!(!self.sends_snapshot, "a position within a snapshot");
+                Channel::State
+            }
+            Body::Updates(_) => Channel::State,
+        };
+        assert_eq!(channel, expected);
+        assert!(channel == Channel::Control || self.has_welcomed);
+        reads_back(body);
+    }
+
+    fn take_delivery(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::SnapshotBegin => self.takes_snapshot = true,
+            Delivery::SnapshotEnd => {
+                assert!(self.takes_snapshot, "a snapshot ended that had not begun");
+                self.takes_snapshot = false;
+            }
+            Delivery::Progress(_) => assert!(!self.takes_snapshot),
+            Delivery::Updates(updates) => {
+                assert!(!updates.is_empty());
+                updates.iter().for_each(|update| self.check_update(update));
+            }
+        }
+    }
+
+    fn check_update(&self, update: &Update) {
+        assert_eq!(update.key.cluster, self.peer, "the peer spoke for another");
+        let value = update.value.as_ref();
+        assert!(value.is_none_or(|value| value.is_of(&update.key.id)));
+    }
+}
