@@ -9,7 +9,8 @@ use crate::output::Format;
 
 /// Sees and operates an Isthmus clusterset.
 ///
-/// Exit codes: 0 well; 1 something failed or is not well; 2 the arguments make no sense; 3 a daemon cannot be reached.
+/// Exit codes: 0 well; 1 something failed or is not well; 2 the arguments make no sense or this machine cannot do it;
+/// 3 a daemon cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "isthmus", version)]
 pub(crate) struct Args {

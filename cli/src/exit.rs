@@ -1,7 +1,12 @@
 //! How the command ends: a failure and the exit code that tells scripts its kind.
 
+use multicluster::preflight::Unfit;
+
 /// A check failed: everything was reached, but not everything is well.
 pub(crate) const NOT_WELL: u8 = 1;
+
+/// This machine cannot do what was asked; also clap's code for arguments that make no sense.
+pub(crate) const UNFIT: u8 = 2;
 
 /// A daemon could not be reached.
 pub(crate) const UNREACHABLE: u8 = 3;
@@ -11,7 +16,7 @@ pub(crate) const UNREACHABLE: u8 = 3;
 pub(crate) struct Failure {
     /// What to tell.
     pub(crate) error: anyhow::Error,
-    /// The exit code. 2 is clap's, for arguments that make no sense.
+    /// The exit code.
     pub(crate) code: u8,
 }
 
@@ -25,6 +30,11 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(NOT_WELL, error)
+        let error = error.into();
+        let code = match error.is::<Unfit>() {
+            true => UNFIT,
+            false => NOT_WELL,
+        };
+        Self { error, code }
     }
 }

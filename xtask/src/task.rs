@@ -7,7 +7,6 @@ mod command;
 mod demo;
 mod fuzz;
 mod load;
-mod preflight;
 mod setup;
 mod test;
 
@@ -54,7 +53,7 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     command::say(&format!("error: {error:#}"));
-    if error.is::<preflight::Unfit>() {
+    if error.is::<multicluster::preflight::Unfit>() {
         return ExitCode::from(UNFIT);
     }
     ExitCode::FAILURE

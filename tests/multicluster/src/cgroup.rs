@@ -8,22 +8,30 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    },
     unistd::Pid,
 };
 
 /// One lab's end can come between only once; this is for many.
 const CREATE_ATTEMPTS: usize = 20;
 
-/// Finds the cgroup2 mount, which need not be at `/sys/fs/cgroup`.
-pub(crate) fn mount_point() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
-    mounts
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&"cgroup2"))
-        .and_then(|fields| fields.get(1).map(PathBuf::from))
-        .context("no cgroup2 file system is mounted: mount one, as in `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+/// Finds the cgroup2 mount, which need not be at `/sys/fs/cgroup`, unless another file system lies over it.
+pub(crate) fn mount_point() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mount_points(&mounts)
+        .find(|path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC))
+}
+
+/// Where a list of mounts has a cgroup2 file system.
+fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let path = fields.next()?;
+        (fields.next() == Some("cgroup2")).then(|| PathBuf::from(path))
+    })
 }
 
 /// Makes a control group and those above it.
@@ -91,4 +99,19 @@ pub(crate) fn resident_bytes(group: &Path) -> Result<u64> {
         total += kib.unwrap_or(0) * 1024;
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_hierarchy_has_its_cgroup2_mount_beside_the_old_ones() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+
+        let found: Vec<_> = mount_points(mounts).collect();
+
+        assert_eq!(found, [Path::new("/sys/fs/cgroup/unified")]);
+    }
 }

@@ -11,11 +11,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::{
-    mount::{MsFlags, mount},
-    unistd::Uid,
-};
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
 
 use crate::{
     cgroup,
@@ -23,6 +20,7 @@ use crate::{
     controller::{self, Controller},
     daemon, netns, network,
     plan::{self, Plan},
+    preflight::{self, Unfit},
     process::{self, EXEC_GROUP, Launch, MAIN_GROUP},
     slices,
     sweep::{self, Watcher},
@@ -86,8 +84,13 @@ struct Owner {
 impl Lab {
     /// Builds a lab and waits until everything in it is ready.
     pub fn up(topology: &Topology, options: &Options) -> Result<Self> {
-        ensure!(Uid::effective().is_root(), "a lab needs root");
-        let mut plan = Plan::new(topology, &cgroup::mount_point()?)?;
+        if options.daemons {
+            preflight::run()?;
+        } else if !preflight::is_root() {
+            return Err(Unfit::NotRoot.into());
+        }
+        let cgroup_mount = cgroup::mount_point().ok_or(Unfit::NoCgroup2)?;
+        let mut plan = Plan::new(topology, &cgroup_mount)?;
         if options.daemons {
             plan.programs = Some(daemon::find_programs(options.bin_dir.as_deref())?);
         }

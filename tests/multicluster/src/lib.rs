@@ -20,6 +20,7 @@ mod lab;
 mod netns;
 mod network;
 pub mod plan;
+pub mod preflight;
 mod process;
 mod slices;
 mod sweep;

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{cgroup, netns, plan, topology::check_lab_name};
+use crate::{cgroup, netns, plan, preflight::Unfit, topology::check_lab_name};
 
 /// What is run; `sh` and the machine's ordinary tools suffice.
 const SCRIPT: &str = include_str!("sweep.sh");
@@ -70,7 +70,9 @@ pub fn sweep(lab: &str) -> Result<()> {
 /// The names of all labs of which there is anything on the machine.
 pub fn labs() -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    let cgroups = cgroup::mount_point()?.join("isthmus-lab");
+    let cgroups = cgroup::mount_point()
+        .ok_or(Unfit::NoCgroup2)?
+        .join("isthmus-lab");
     for folder in [plan::RUN_DIR.into(), cgroups] {
         let Ok(entries) = fs::read_dir(folder) else {
             continue;
@@ -94,7 +96,7 @@ pub fn labs() -> Result<BTreeSet<String>> {
 
 fn script(when: &str, lab: &str) -> Result<Command> {
     check_lab_name(lab)?;
-    let cgroup = plan::lab_cgroup(&cgroup::mount_point()?, lab);
+    let cgroup = plan::lab_cgroup(&cgroup::mount_point().ok_or(Unfit::NoCgroup2)?, lab);
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT, "sweep", when, lab]);
     command.arg(cgroup).arg(plan::run_dir(lab));

@@ -7,8 +7,9 @@ pub(crate) mod report;
 mod services;
 
 use anyhow::bail;
+use multicluster::preflight;
 
-use crate::task::{build, preflight, setup};
+use crate::task::{build, setup};
 use report::Report;
 
 /// What to measure.

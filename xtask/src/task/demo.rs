@@ -8,9 +8,9 @@ mod table;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use multicluster::{Lab, Options, Topology, wait_until};
+use multicluster::{Lab, Options, Topology, preflight, wait_until};
 
-use crate::task::{build, preflight, setup};
+use crate::task::{build, setup};
 use measure::{CLIENT, HOME, LOST};
 use outcome::Outcome;
 use stage::Stage;

@@ -3,12 +3,10 @@
 use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, bail};
+use multicluster::preflight;
 use node_dp_bpf_build::{Toolchain, find_linker, pins};
 
-use crate::task::{
-    command::{cargo, command, run, say},
-    preflight,
-};
+use crate::task::command::{cargo, command, run, say};
 
 /// What tests, demo and lab run, and what the crates' C parts build with.
 const PACKAGES: [&str; 11] = [

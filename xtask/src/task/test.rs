@@ -11,10 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use multicluster::preflight;
 
 use crate::task::{
     command::{cargo, describe, run as run_command, say},
-    preflight, setup,
+    setup,
 };
 use count::Counts;
 
@@ -52,8 +53,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if is_root {
         preflight::run()?;
     } else if !args.unprivileged {
-        say("`cargo xtask test --unprivileged` runs what needs no root");
-        return Err(preflight::Unfit::NotRoot.into());
+        let error = anyhow::Error::new(preflight::Unfit::NotRoot);
+        return Err(error.context("not all tests can run (with --unprivileged, those that can do)"));
     }
     setup::run_quietly_if_done()?;
     run_command(cargo().args([

@@ -2,72 +2,61 @@
 
 use std::{fs, path::Path};
 
+use nix::unistd::Uid;
+
+use crate::cgroup;
+
 /// The oldest kernel that the datapath is meant for.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 
 /// Why this machine cannot run the datapath, and what to do about it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unfit {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The caller is not root.
+    #[error("this needs root, for network namespaces and eBPF: run it again as root")]
     NotRoot,
+    /// The kernel is older than the datapath is meant for.
+    #[error("kernel {0} is too old: boot {major}.{minor} or newer", major = OLDEST_KERNEL.0, minor = OLDEST_KERNEL.1)]
     OldKernel(String),
+    /// No cgroup v2 hierarchy can be reached.
+    #[error(
+        "no cgroup v2 hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot \
+         with systemd.unified_cgroup_hierarchy=1"
+    )]
     NoCgroup2,
+    /// The kernel does not describe its types.
+    #[error(
+        "the kernel offers no BTF at /sys/kernel/btf/vmlinux: boot a kernel built with CONFIG_DEBUG_INFO_BTF"
+    )]
     NoBtf,
+    /// The kernel has no TUN devices.
+    #[error("there is no /dev/net/tun: load the module with `modprobe tun`")]
     NoTun,
 }
-
-impl std::fmt::Display for Unfit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotRoot => f.write_str(
-                "this needs root, for network namespaces and eBPF: run it again as root",
-            ),
-            Self::OldKernel(release) => write!(
-                f,
-                "kernel {release} is too old: boot {}.{} or newer",
-                OLDEST_KERNEL.0, OLDEST_KERNEL.1
-            ),
-            Self::NoCgroup2 => f.write_str(
-                "no cgroup v2 hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with systemd.unified_cgroup_hierarchy=1",
-            ),
-            Self::NoBtf => f.write_str(
-                "the kernel offers no BTF at /sys/kernel/btf/vmlinux: boot a kernel built with CONFIG_DEBUG_INFO_BTF",
-            ),
-            Self::NoTun => f.write_str(
-                "there is no /dev/net/tun: load the module with `modprobe tun`",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Unfit {}
 
 /// What the checks look at.
 struct Machine {
     is_root: bool,
     kernel_release: String,
-    mounts: String,
+    has_cgroup2: bool,
     has_btf: bool,
     has_tun: bool,
 }
 
 /// Whether this process runs as root.
-pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
 }
 
-/// Fails with the first thing that is missing.
-pub(crate) fn run() -> Result<(), Unfit> {
+/// Fails with the first thing that the machine lacks for gateways and agents; changes nothing.
+pub fn run() -> Result<(), Unfit> {
     check(&Machine {
         is_root: is_root(),
-        kernel_release: read("/proc/sys/kernel/osrelease"),
-        mounts: read("/proc/mounts"),
+        kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        has_cgroup2: cgroup::mount_point().is_some(),
         has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         has_tun: Path::new("/dev/net/tun").exists(),
     })
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default()
 }
 
 fn check(machine: &Machine) -> Result<(), Unfit> {
@@ -78,8 +67,7 @@ fn check(machine: &Machine) -> Result<(), Unfit> {
     if kernel_version(release).is_none_or(|version| version < OLDEST_KERNEL) {
         return Err(Unfit::OldKernel(release.to_owned()));
     }
-    let is_cgroup2 = |line: &str| line.split_whitespace().nth(2) == Some("cgroup2");
-    if !machine.mounts.lines().any(is_cgroup2) {
+    if !machine.has_cgroup2 {
         return Err(Unfit::NoCgroup2);
     }
     if !machine.has_btf {
@@ -113,10 +101,7 @@ mod tests {
                 |m| m.kernel_release = "5.4.0-150-generic\n".to_owned(),
                 Unfit::OldKernel("5.4.0-150-generic".to_owned()),
             ),
-            (
-                |m| m.mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n".to_owned(),
-                Unfit::NoCgroup2,
-            ),
+            (|m| m.has_cgroup2 = false, Unfit::NoCgroup2),
             (|m| m.has_btf = false, Unfit::NoBtf),
             (|m| m.has_tun = false, Unfit::NoTun),
         ];
@@ -141,7 +126,7 @@ mod tests {
         Machine {
             is_root: true,
             kernel_release: "6.18.44\n".to_owned(),
-            mounts: "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n".to_owned(),
+            has_cgroup2: true,
             has_btf: true,
             has_tun: true,
         }
