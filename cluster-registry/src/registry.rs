@@ -109,9 +109,8 @@ impl Registry {
         let gone: Vec<ResourceId> = self
             .feed
             .iter_of(&self.cluster)
-            .map(|(key, _)| &key.id)
+            .map(|(key, _)| key.id)
             .filter(|id| !said.contains(id))
-            .cloned()
             .collect();
         for (id, value) in resources {
             self.apply_local(&id, Some(value), None);
@@ -189,7 +188,7 @@ impl Registry {
             let endpoints: Vec<(Key, Resource)> = self
                 .feed
                 .endpoints_of(&self.cluster, name)
-                .map(|(key, value)| (key.clone(), value.clone()))
+                .map(|(key, value)| (key, value.clone()))
                 .collect();
             for (key, value) in endpoints {
                 self.exports.put(key, value, trace);
@@ -198,7 +197,7 @@ impl Registry {
             let endpoints: Vec<Key> = self
                 .exports
                 .endpoints_of(&self.cluster, name)
-                .map(|(key, _)| key.clone())
+                .map(|(key, _)| key)
                 .collect();
             for key in &endpoints {
                 self.exports.delete(key, trace);

@@ -4,21 +4,24 @@
 //! subscriber is conflated for free and costs no memory. A deletion leaves a tombstone until compaction; a cursor
 //! below the compaction floor, or of another epoch, must take a snapshot.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    ops::Bound,
-};
-
 use crate::{
     name::{ClusterName, ServiceName},
-    resource::{Key, Resource, ResourceId},
+    resource::{Key, Resource},
     trace::TraceContext,
 };
 
+mod graves;
+mod index;
+mod log;
 mod scope;
+mod slab;
 
 pub use scope::Scope;
+
+use graves::Graves;
+use index::{Index, SlotKey};
+use log::Log;
+use slab::{Slab, SlotId};
 
 /// One life of a store; revisions of different epochs do not compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,22 +94,30 @@ pub struct Batch {
     pub is_last: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+/// The newest state of one key, and when it became so.
+#[derive(Debug)]
+struct Slot {
+    key: SlotKey,
     value: Option<Resource>,
     revision: Revision,
-    trace: Option<TraceContext>,
+    /// Few changes belong to a trace.
+    trace: Option<Box<TraceContext>>,
 }
 
 /// The store.
+///
+/// Each key and its value stand once, in a slot; the index finds slots by key, and the log by revision.
 #[derive(Debug)]
 pub struct Store {
     epoch: Epoch,
     newest: Revision,
     floor: Revision,
-    entries: BTreeMap<Key, Entry>,
-    keys_by_revision: BTreeMap<Revision, Key>,
-    tombstones: usize,
+    slots: Slab<Slot>,
+    index: Index,
+    log: Log,
+    /// How many slots there are, those of tombstones too.
+    keys: usize,
+    graves: Graves,
 }
 
 impl Store {
@@ -116,9 +127,11 @@ impl Store {
             epoch,
             newest: Revision(0),
             floor: Revision(0),
-            entries: BTreeMap::new(),
-            keys_by_revision: BTreeMap::new(),
-            tombstones: 0,
+            slots: Slab::new(),
+            index: Index::new(),
+            log: Log::default(),
+            keys: 0,
+            graves: Graves::default(),
         }
     }
 
@@ -129,27 +142,17 @@ impl Store {
 
     /// The value under a key.
     pub fn get(&self, key: &Key) -> Option<&Resource> {
-        self.entries.get(key)?.value.as_ref()
+        self.slots.get(self.index.get(key)?)?.value.as_ref()
     }
 
     /// All present resources, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Resource)> {
-        self.entries
-            .iter()
-            .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Resource)> {
+        self.present(self.index.iter())
     }
 
     /// The present resources of one cluster, by key.
-    pub fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = (&Key, &Resource)> {
-        let first = Key {
-            cluster: cluster.clone(),
-            id: ResourceId::FIRST,
-        };
-        let range = (Bound::Included(&first), Bound::Unbounded);
-        self.entries
-            .range::<Key, _>(range)
-            .take_while(move |(key, _)| key.cluster == first.cluster)
-            .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
+    pub fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = (Key, &Resource)> {
+        self.present(self.index.iter_of(cluster))
     }
 
     /// The present endpoints of a service in one cluster, by key.
@@ -157,17 +160,19 @@ impl Store {
         &self,
         cluster: &ClusterName,
         service: &ServiceName,
-    ) -> impl Iterator<Item = (&Key, &Resource)> {
-        let at = |address| Key {
-            cluster: cluster.clone(),
-            id: ResourceId::Endpoint(service.clone(), address),
-        };
-        // IPv4 addresses sort before IPv6 ones.
-        let first = at(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let last = at(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)));
-        self.entries
-            .range(first..=last)
-            .filter_map(|(key, entry)| Some((key, entry.value.as_ref()?)))
+    ) -> impl Iterator<Item = (Key, &Resource)> {
+        self.present(self.index.endpoints_of(cluster, service))
+    }
+
+    fn present(
+        &self,
+        slots: impl Iterator<Item = SlotId>,
+    ) -> impl Iterator<Item = (Key, &Resource)> {
+        slots.filter_map(|id| {
+            let slot = self.slots.get(id)?;
+            let value = slot.value.as_ref()?;
+            Some((self.index.key(&slot.key)?, value))
+        })
     }
 
     /// Sets a key, and returns the new revision, or `None` when that changes nothing.
@@ -178,13 +183,13 @@ impl Store {
         trace: Option<TraceContext>,
     ) -> Option<Revision> {
         debug_assert!(value.is_of(&key.id), "{key:?} is not of {value:?}'s kind");
-        self.set(key, Some(value), trace)
+        self.set(&key, Some(value), trace)
     }
 
     /// Removes a key, and returns the new revision, or `None` when it was not there.
     pub fn delete(&mut self, key: &Key, trace: Option<TraceContext>) -> Option<Revision> {
         self.get(key)?;
-        self.set(key.clone(), None, trace)
+        self.set(key, None, trace)
     }
 
     /// The next changes after a cursor, at most `limit`; `None` reads from the very beginning, without tombstones.
@@ -200,24 +205,23 @@ impl Store {
             None => Revision(0),
             Some(cursor) => self.check(cursor)?,
         };
-        let range = (Bound::Excluded(after), Bound::Unbounded);
-        let mut rest = self.keys_by_revision.range(range);
+        let mut rest = self.log.after(after).filter_map(|(revision, id)| {
+            let slot = self.slots.get(id)?;
+            (slot.revision == revision).then_some(slot)
+        });
         let mut changes = Vec::new();
         let mut reached = after;
-        for (revision, key) in rest.by_ref().take(limit) {
-            reached = *revision;
-            let Some(entry) = self.entries.get(key) else {
-                continue;
-            };
-            if cursor.is_none() && entry.value.is_none() {
+        for slot in rest.by_ref().take(limit) {
+            reached = slot.revision;
+            if cursor.is_none() && slot.value.is_none() {
                 continue;
             }
-            changes.push(Change {
-                key: key.clone(),
-                value: entry.value.clone(),
-                revision: *revision,
-                trace: entry.trace,
-            });
+            changes.extend(self.index.key(&slot.key).map(|key| Change {
+                key,
+                value: slot.value.clone(),
+                revision: slot.revision,
+                trace: slot.trace.as_deref().copied(),
+            }));
         }
         let is_last = rest.next().is_none();
         let cursor = if is_last {
@@ -239,16 +243,14 @@ impl Store {
     /// Forgets the tombstones at or below a revision; cursors below it can no longer resume.
     pub fn compact(&mut self, floor: Revision) {
         let floor = floor.min(self.newest);
-        let dead: Vec<Revision> = self
-            .keys_by_revision
-            .range(..=floor)
-            .filter(|(_, key)| self.entries.get(key).is_some_and(|e| e.value.is_none()))
-            .map(|(revision, _)| *revision)
-            .collect();
-        for revision in dead {
-            if let Some(key) = self.keys_by_revision.remove(&revision) {
-                self.entries.remove(&key);
-                self.tombstones -= 1;
+        while let Some((revision, id)) = self.graves.pop_until(floor) {
+            let is_tombstone = self.is_tombstone(revision, id);
+            if let Some(slot) = is_tombstone.then(|| self.slots.remove(id)).flatten() {
+                if let Some(key) = self.index.key(&slot.key) {
+                    self.index.remove(&key);
+                }
+                self.keys -= 1;
+                self.graves.tombstones -= 1;
             }
         }
         self.floor = self.floor.max(floor);
@@ -256,18 +258,18 @@ impl Store {
 
     /// Forgets the older half of the tombstones once there are more than `limit`.
     ///
-    /// Half at a time, so that the walk over the index is paid for by as many deletions.
+    /// Half at a time, so that cursors do not fall below the floor with every deletion.
     pub fn compact_above(&mut self, limit: usize) {
-        if self.tombstones <= limit {
+        if self.tombstones() <= limit {
             return;
         }
-        let surplus = self.tombstones - limit / 2;
+        let surplus = self.tombstones() - limit / 2;
         let floor = self
-            .keys_by_revision
+            .graves
             .iter()
-            .filter(|(_, key)| self.entries.get(key).is_some_and(|e| e.value.is_none()))
+            .filter(|(revision, id)| self.is_tombstone(*revision, *id))
             .nth(surplus.saturating_sub(1))
-            .map(|(revision, _)| *revision);
+            .map(|(revision, _)| revision);
         if let Some(floor) = floor {
             self.compact(floor);
         }
@@ -275,7 +277,7 @@ impl Store {
 
     /// How many tombstones the store holds.
     pub fn tombstones(&self) -> usize {
-        self.tombstones
+        self.graves.tombstones
     }
 
     fn check(&self, cursor: Cursor) -> Result<Revision, ResumeError> {
@@ -295,30 +297,68 @@ impl Store {
         Ok(cursor.revision)
     }
 
+    fn is_tombstone(&self, revision: Revision, id: SlotId) -> bool {
+        is_current(&self.slots, revision, id, |slot| slot.value.is_none())
+    }
+
     fn set(
         &mut self,
-        key: Key,
+        key: &Key,
         value: Option<Resource>,
         trace: Option<TraceContext>,
     ) -> Option<Revision> {
-        if self.entries.get(&key).is_some_and(|e| e.value == value) {
-            return None;
-        }
-        self.newest = Revision(self.newest.0 + 1);
-        let revision = self.newest;
-        let entry = Entry {
-            value,
-            revision,
-            trace,
+        let revision = Revision(self.newest.0 + 1);
+        let is_tombstone = value.is_none();
+        let trace = trace.map(Box::new);
+        let id = match self.index.get(key) {
+            Some(id) => {
+                let slot = self.slots.get_mut(id)?;
+                if slot.value == value {
+                    return None;
+                }
+                self.graves.tombstones -= usize::from(slot.value.is_none());
+                slot.value = value;
+                slot.revision = revision;
+                slot.trace = trace;
+                id
+            }
+            None => {
+                self.keys += 1;
+                self.index.insert(key, |key| {
+                    self.slots.insert(Slot {
+                        key,
+                        value,
+                        revision,
+                        trace,
+                    })
+                })
+            }
         };
-        self.tombstones += usize::from(entry.value.is_none());
-        if let Some(old) = self.entries.insert(key.clone(), entry) {
-            self.keys_by_revision.remove(&old.revision);
-            self.tombstones -= usize::from(old.value.is_none());
+        self.newest = revision;
+        self.log.push(revision, id);
+        if is_tombstone {
+            self.graves.push(revision, id);
         }
-        self.keys_by_revision.insert(revision, key);
+        let slots = &self.slots;
+        self.graves.sweep_if_due(|revision, id| {
+            is_current(slots, revision, id, |slot| slot.value.is_none())
+        });
+        self.log.sweep_if_due(self.keys, |revision, id| {
+            is_current(slots, revision, id, |_| true)
+        });
         Some(revision)
     }
+}
+
+/// Whether a mark of the log is not stale, and its slot as wanted.
+fn is_current(
+    slots: &Slab<Slot>,
+    revision: Revision,
+    id: SlotId,
+    is_wanted: impl Fn(&Slot) -> bool,
+) -> bool {
+    let slot = slots.get(id);
+    slot.is_some_and(|slot| slot.revision == revision && is_wanted(slot))
 }
 
 #[cfg(test)]

@@ -145,13 +145,13 @@ impl Registry {
             if key.id == ResourceId::Cluster {
                 continue;
             }
-            let checked = import::check(cluster, &peer.grants, &self.own, key, Some(value))
+            let checked = import::check(cluster, &peer.grants, &self.own, &key, Some(value))
                 .and_then(|()| kept.check_room(&key.id, peer.limits));
             match checked {
                 Ok(()) => kept.count_present(&key.id, false, true),
                 Err(refusal) => {
                     peer.count_refused(&refusal);
-                    refused.push(key.clone());
+                    refused.push(key);
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Registry {
     fn imports_of(&self, cluster: &ClusterName) -> BTreeSet<ResourceId> {
         self.feed
             .iter_of(cluster)
-            .map(|(key, _)| key.id.clone())
+            .map(|(key, _)| key.id)
             .filter(|id| *id != ResourceId::Cluster)
             .collect()
     }

@@ -227,7 +227,7 @@ proptest! {
                 prop_assert!(!matches!(outcome, Err(Refusal::UnknownPeer(_))));
             }
             let expected: Vec<Key> = expected_exports(&east);
-            let actual: Vec<Key> = east.exports().iter().map(|(key, _)| key.clone()).collect();
+            let actual: Vec<Key> = east.exports().iter().map(|(key, _)| key).collect();
             prop_assert_eq!(actual, expected);
             let count = |is_it: fn(&ResourceId) -> bool| {
                 east.feed().iter_of(&west).filter(|(key, _)| is_it(&key.id)).count()
@@ -268,7 +268,7 @@ fn expected_exports(registry: &Registry) -> Vec<Key> {
             ResourceId::Node(_) | ResourceId::Tunnel(_) => true,
             ResourceId::Cluster => false,
         })
-        .map(|(key, _)| key.clone())
+        .map(|(key, _)| key)
         .collect()
 }
 
@@ -314,7 +314,7 @@ pub(super) fn import(
 
 fn exported(registry: &Registry) -> Vec<ResourceId> {
     let exports = registry.exports().iter();
-    exports.map(|(key, _)| key.id.clone()).collect()
+    exports.map(|(key, _)| key.id).collect()
 }
 
 /// What a peer reads after a revision, and whether each is there.

@@ -82,7 +82,7 @@ fn imported(registry: &Registry) -> Vec<ResourceId> {
     let west = cluster("west");
     let imports = registry.feed().iter_of(&west);
     imports
-        .map(|(key, _)| key.id.clone())
+        .map(|(key, _)| key.id)
         .filter(|id| *id != ResourceId::Cluster)
         .collect()
 }
