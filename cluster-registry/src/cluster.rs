@@ -3,7 +3,7 @@
 /// The control liveness of a cluster, as its peer gateway sees it.
 ///
 /// It is one of two signals: the path's liveness is each node's own, and the verdict joins both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Control {
     /// A session with one of its gateways is up.
     Connected,
@@ -12,7 +12,7 @@ pub enum Control {
 }
 
 /// A cluster of the clusterset, as told to nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cluster {
     /// Whether its control session lives.
     pub control: Control,

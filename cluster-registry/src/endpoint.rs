@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The port at which an endpoint serves one port of its service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointPort {
     /// The name that joins it to the service's port; `None` for the unnamed one.
     pub name: Option<PortName>,
@@ -17,7 +17,7 @@ pub struct EndpointPort {
 }
 
 /// What Kubernetes says of an endpoint's readiness (EndpointSlice conditions).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Conditions {
     /// New connections may go there.
     pub ready: bool,
@@ -37,7 +37,7 @@ impl Conditions {
 }
 
 /// One endpoint of a service; its service and address are its key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The ports it serves, sorted.
     pub ports: Vec<EndpointPort>,

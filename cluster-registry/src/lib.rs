@@ -13,6 +13,7 @@
 )]
 
 pub mod cluster;
+pub mod digest;
 pub mod dns;
 pub mod endpoint;
 pub mod import;

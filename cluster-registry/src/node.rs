@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 
 /// A node as its cluster's source describes it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Node {
     /// The addresses at which other nodes reach it (`InternalIP`), in the object's order.
     pub addresses: Vec<IpAddr>,
@@ -35,7 +35,7 @@ impl fmt::Display for PublicKey {
 }
 
 /// The tunnel end of a node, announced by its own agent.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tunnel {
     /// The key that its peers encrypt to.
     pub public_key: PublicKey,

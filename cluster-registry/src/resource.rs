@@ -40,7 +40,7 @@ pub struct Key {
 }
 
 /// The value of a resource; its variant is that of its [`ResourceId`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// Of [`ResourceId::Cluster`].
     Cluster(Cluster),

@@ -37,7 +37,7 @@ impl fmt::Display for Protocol {
 }
 
 /// One port of a service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePort {
     /// The port's name; `None` when the service has one unnamed port.
     pub name: Option<PortName>,
@@ -48,7 +48,7 @@ pub struct ServicePort {
 }
 
 /// Which cluster's backends a global service prefers while they are able to serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ClusterAffinity {
     /// All backends alike.
     #[default]
@@ -60,7 +60,7 @@ pub enum ClusterAffinity {
 }
 
 /// How a service takes part in the clusterset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sharing {
     /// Whether the service merges with those of the same name in other clusters.
     pub global: bool,
@@ -78,7 +78,7 @@ impl Sharing {
 }
 
 /// A service of one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Service {
     /// The cluster IPs, at most one per family; empty for a headless service.
     pub cluster_ips: Vec<IpAddr>,

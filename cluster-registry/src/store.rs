@@ -5,6 +5,7 @@
 //! below the compaction floor, or of another epoch, must take a snapshot.
 
 use crate::{
+    digest::{self, KeyRange, Level, Summary},
     name::{ClusterName, ServiceName},
     resource::{Key, Resource},
     trace::TraceContext,
@@ -118,6 +119,8 @@ pub struct Store {
     /// How many slots there are, those of tombstones too.
     keys: usize,
     graves: Graves,
+    /// Made when it is first asked for, and kept from then on.
+    digests: Option<digest::Tree>,
 }
 
 impl Store {
@@ -132,6 +135,7 @@ impl Store {
             log: Log::default(),
             keys: 0,
             graves: Graves::default(),
+            digests: None,
         }
     }
 
@@ -162,6 +166,21 @@ impl Store {
         service: &ServiceName,
     ) -> impl Iterator<Item = (Key, &Resource)> {
         self.present(self.index.endpoints_of(cluster, service))
+    }
+
+    /// The present resources of a range of keys, by key.
+    pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = (Key, &Resource)> {
+        self.present(self.index.iter_from(range.from.as_ref()))
+            .take_while(|(key, _)| range.contains(key))
+    }
+
+    /// What a range of keys holds, in parts of a level, for another store to compare with.
+    pub fn summary(&mut self, level: Level, range: &KeyRange) -> Summary {
+        let digests = self.digests.take();
+        let mut digests = digests.unwrap_or_else(|| digest::Tree::new(self));
+        let summary = digests.summary(self, level, range);
+        self.digests = Some(digests);
+        summary
     }
 
     fn present(
@@ -308,7 +327,8 @@ impl Store {
         trace: Option<TraceContext>,
     ) -> Option<Revision> {
         let revision = Revision(self.newest.0 + 1);
-        let is_tombstone = value.is_none();
+        let is_present = value.is_some();
+        let mut was_present = false;
         let trace = trace.map(Box::new);
         let id = match self.index.get(key) {
             Some(id) => {
@@ -316,7 +336,8 @@ impl Store {
                 if slot.value == value {
                     return None;
                 }
-                self.graves.tombstones -= usize::from(slot.value.is_none());
+                was_present = slot.value.is_some();
+                self.graves.tombstones -= usize::from(!was_present);
                 slot.value = value;
                 slot.revision = revision;
                 slot.trace = trace;
@@ -336,8 +357,11 @@ impl Store {
         };
         self.newest = revision;
         self.log.push(revision, id);
-        if is_tombstone {
+        if !is_present {
             self.graves.push(revision, id);
+        }
+        if let Some(digests) = &mut self.digests {
+            digests.note(key, (was_present != is_present).then_some(is_present));
         }
         let slots = &self.slots;
         self.graves.sweep_if_due(|revision, id| {

@@ -1,6 +1,6 @@
 //! Where each key's slot is: by cluster, and the endpoints of a service together, so that what they have alike is there once.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, ops::Bound};
 
 use super::slab::{Slab, SlotId};
 use crate::{
@@ -136,6 +136,21 @@ impl Index {
         self.parts.values().flat_map(Part::iter)
     }
 
+    /// The slots from a key on, by key.
+    pub(super) fn iter_from(&self, from: Option<&Key>) -> impl Iterator<Item = SlotId> {
+        let own = from.and_then(|from| {
+            let part = self.parts.get(&from.cluster)?;
+            Some(part.iter_from(&from.id))
+        });
+        let rest = match from {
+            Some(from) => (Bound::Excluded(&from.cluster), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let rest = self.parts.range::<ClusterName, _>(rest);
+        let rest = rest.flat_map(|(_, part)| part.iter());
+        own.into_iter().flatten().chain(rest)
+    }
+
     /// The slots of one cluster, by key.
     pub(super) fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = SlotId> {
         self.parts.get(cluster).into_iter().flat_map(Part::iter)
@@ -158,6 +173,24 @@ impl Part {
     fn iter(&self) -> impl Iterator<Item = SlotId> {
         let endpoints = self.groups.values().flat_map(|group| group.members.iter());
         self.singles.values().copied().chain(endpoints)
+    }
+
+    fn iter_from(&self, from: &ResourceId) -> impl Iterator<Item = SlotId> {
+        let singles = self.singles.range(from..).map(|(_, slot)| *slot);
+        let (own, rest) = match from {
+            ResourceId::Endpoint(service, address) => {
+                let own = self.groups.get(service);
+                let own = own.map(|group| group.members.iter_from(*address));
+                (own, (Bound::Excluded(service), Bound::Unbounded))
+            }
+            ResourceId::Cluster
+            | ResourceId::Node(_)
+            | ResourceId::Tunnel(_)
+            | ResourceId::Service(_) => (None, (Bound::Unbounded, Bound::Unbounded)),
+        };
+        let rest = self.groups.range::<ServiceName, _>(rest);
+        let rest = rest.flat_map(|(_, group)| group.members.iter());
+        singles.chain(own.into_iter().flatten()).chain(rest)
     }
 }
 
@@ -217,5 +250,17 @@ impl Members {
         };
         let few = few.into_iter().flatten().map(|(_, slot)| *slot);
         few.chain(many.into_iter().flatten().copied())
+    }
+
+    fn iter_from(&self, from: IpAddr) -> impl Iterator<Item = SlotId> {
+        let (few, many) = match self {
+            Self::Few(few) => {
+                let before = few.partition_point(|(address, _)| *address < from);
+                (Some(few.iter().skip(before)), None)
+            }
+            Self::Many(many) => (None, Some(many.range(from..))),
+        };
+        let few = few.into_iter().flatten().map(|(_, slot)| *slot);
+        few.chain(many.into_iter().flatten().map(|(_, slot)| *slot))
     }
 }

@@ -232,7 +232,7 @@ fn assert_same(world: &World) {
         let store = &world.end(side.other()).store;
         let theirs: BTreeMap<Key, Resource> = store
             .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key, value.clone()))
             .collect();
         assert_eq!(world.end(side).known, theirs, "what {side:?} knows");
     }

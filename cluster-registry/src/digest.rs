@@ -1,0 +1,170 @@
+//! Digests of ranges of keys: two stores that hold nearly the same find what differs without telling all they hold.
+//!
+//! The keys themselves decide where ranges end: a key begins a range of level `n` when its hash ends in `6 n` zero bits,
+//! so that a range holds about 64 of the level below, whatever stands in it, and two stores with the same keys have the
+//! same ranges. Both compare the digest of everything ([`Level::ROOT`]), then those of the ranges one level down where they
+//! differ, and so on to single keys: five exchanges for up to 16 million keys, each as large as what differs.
+//!
+//! A digest is SHA-256 cut to 128 bits. What is digested comes from whoever may write a Service in either cluster; with
+//! a digest that can be made to collide, a change could be chosen that no resync would ever repair. A keyed hash would do as
+//! well, but its key would have to be each session's own, and every session's start would hash everything anew.
+
+mod compare;
+mod tree;
+
+use std::hash::{Hash, Hasher};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::resource::{Key, Resource};
+
+pub use compare::{differing_keys, differing_ranges};
+pub(crate) use tree::Tree;
+
+/// The digest of what a range holds: equal for equal contents, and different for all others that can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 16]);
+
+/// How coarse ranges are, from single keys to everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(u8);
+
+impl Level {
+    /// Each key alone.
+    pub const KEYS: Self = Self(0);
+
+    /// Everything as one.
+    pub const ROOT: Self = Self(4);
+
+    /// The next finer level; `None` below single keys.
+    pub fn finer(self) -> Option<Self> {
+        self.0.checked_sub(1).map(Self)
+    }
+
+    /// The level of a number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        (number <= Self::ROOT.0).then_some(Self(number))
+    }
+
+    /// Its number, from 0 for single keys.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The keys from one (or the very first) to before another (or to the very last).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct KeyRange {
+    /// The first key; `None` for the beginning.
+    pub from: Option<Key>,
+    /// The key after the last; `None` for the end.
+    pub until: Option<Key>,
+}
+
+impl KeyRange {
+    /// Whether a key is in it.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.from.as_ref().is_none_or(|from| from <= key)
+            && self.until.as_ref().is_none_or(|until| key < until)
+    }
+}
+
+/// A part of a range that a [`Summary`] is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins; it ends where the next one begins. `None` for the beginning of all keys.
+    pub from: Option<Key>,
+    /// The digest of what it holds.
+    pub digest: Digest,
+}
+
+/// What a store says of a range of keys, at one level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The level of the parts.
+    pub level: Level,
+    /// The range.
+    pub range: KeyRange,
+    /// Its parts, in order; the first begins where the range does, unless each is a single key.
+    pub parts: Vec<Part>,
+}
+
+/// How many more low zero bits of its hash make a key begin a range of the next level: ranges hold about 64 parts.
+const FANOUT_BITS: u32 = 6;
+
+/// The highest level whose ranges a key begins.
+pub(crate) fn rank(key: &Key) -> Level {
+    let Digest([a, b, c, d, e, f, g, h, ..]) = digest_of(key);
+    let zeros = u64::from_le_bytes([a, b, c, d, e, f, g, h]).trailing_zeros();
+    let rank = u8::try_from(zeros / FANOUT_BITS).unwrap_or(u8::MAX);
+    Level(rank.min(Level::ROOT.0 - 1))
+}
+
+/// The digest of one key and its value.
+pub(crate) fn of_resource(key: &Key, value: &Resource) -> Digest {
+    digest_of(&(key, value))
+}
+
+/// The digest of a range from those of its parts.
+pub(crate) fn of_parts(level: Level, parts: impl Iterator<Item = Digest>) -> Digest {
+    let mut hasher = Sha256::new_with_prefix([level.0]);
+    for Digest(part) in parts {
+        hasher.update(part);
+    }
+    cut(hasher)
+}
+
+fn digest_of(value: &impl Hash) -> Digest {
+    let mut bytes = Bytes(Vec::with_capacity(256));
+    value.hash(&mut bytes);
+    cut(Sha256::new_with_prefix(bytes.0))
+}
+
+fn cut(hasher: Sha256) -> Digest {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(hasher.finalize().split_at(16).0);
+    Digest(digest)
+}
+
+/// Takes a value's bytes as its `Hash` gives them, the same on every machine.
+///
+/// Two versions whose types differ find differences where there are none, and send what they need not: that is all.
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.cast_unsigned() as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // Only the bytes are of use.
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests;

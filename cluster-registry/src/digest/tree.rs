@@ -1,0 +1,142 @@
+//! The digests of one store's ranges, kept as it changes: a change costs one mark for each level, and only asking hashes.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use super::{Digest, KeyRange, Level, Part, Summary, of_parts, of_resource, rank};
+use crate::{
+    resource::{Key, Resource},
+    store::Store,
+};
+
+/// The first level that is kept; below it are single keys, hashed whenever their range is.
+const FINEST: u8 = Level::KEYS.0 + 1;
+
+/// The ranges of one level by where each begins, with their digests as far as these are known.
+type Ranges = BTreeMap<Option<Key>, Option<Digest>>;
+
+/// The digests of a store's ranges.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// From the finest kept level up to the one below the root, whose one range is not kept.
+    levels: Vec<Ranges>,
+}
+
+impl Tree {
+    /// The ranges of a store, without a digest yet.
+    pub(crate) fn new(store: &Store) -> Self {
+        let beginning = || Ranges::from([(None, None)]);
+        let mut tree = Self {
+            levels: (FINEST..Level::ROOT.0).map(|_| beginning()).collect(),
+        };
+        for (key, _) in store.iter() {
+            for level in tree.levels.iter_mut().take(usize::from(rank(&key).0)) {
+                level.insert(Some(key.clone()), None);
+            }
+        }
+        tree
+    }
+
+    /// Notes that a key's value changed, came (`Some(true)`) or went (`Some(false)`).
+    pub(crate) fn note(&mut self, key: &Key, came: Option<bool>) {
+        let begins = came.map_or(0, |_| usize::from(rank(key).0));
+        let at = Some(key.clone());
+        for (n, level) in self.levels.iter_mut().enumerate() {
+            if n < begins {
+                // The range before gets longer or shorter.
+                let before = level.range_mut(..&at).next_back();
+                before.into_iter().for_each(|(_, digest)| *digest = None);
+                if came == Some(true) {
+                    level.insert(at.clone(), None);
+                    continue;
+                }
+                level.remove(&at);
+            }
+            let around = level.range_mut(..=&at).next_back();
+            around.into_iter().for_each(|(_, digest)| *digest = None);
+        }
+    }
+
+    /// What the store holds in a range.
+    pub(crate) fn summary(&mut self, store: &Store, level: Level, range: &KeyRange) -> Summary {
+        let parts = match level {
+            Level::KEYS => keys(store, range),
+            level => self
+                .split(level, range)
+                .into_iter()
+                .map(|part| Part {
+                    digest: self.digest(store, level, &part),
+                    from: part.from,
+                })
+                .collect(),
+        };
+        Summary {
+            level,
+            range: range.clone(),
+            parts,
+        }
+    }
+
+    /// The digest of a range as one of a level; it is a function of what the range holds and nothing else.
+    fn digest(&mut self, store: &Store, level: Level, range: &KeyRange) -> Digest {
+        if let Some(known) = self.whole(level, range).and_then(|digest| *digest) {
+            return known;
+        }
+        let finer = level.finer().unwrap_or(Level::KEYS);
+        let digest = if finer == Level::KEYS {
+            let parts = keys(store, range);
+            of_parts(level, parts.into_iter().map(|part| part.digest))
+        } else {
+            let parts = self.split(finer, range).into_iter();
+            let digests: Vec<Digest> = parts.map(|p| self.digest(store, finer, &p)).collect();
+            of_parts(level, digests.into_iter())
+        };
+        if let Some(kept) = self.whole(level, range) {
+            *kept = Some(digest);
+        }
+        digest
+    }
+
+    /// Where the digest of a range is kept, if it is exactly one of the level's.
+    fn whole(&mut self, level: Level, range: &KeyRange) -> Option<&mut Option<Digest>> {
+        let ranges = self.level_mut(level)?;
+        let mut from_here = ranges.range_mut(&range.from..);
+        let (from, digest) = from_here.next()?;
+        let until = from_here.next().and_then(|(next, _)| next.as_ref());
+        (*from == range.from && until == range.until.as_ref()).then_some(digest)
+    }
+
+    /// The parts of a range at a level: the first begins where the range does, whether a range of the level does or not.
+    fn split(&mut self, level: Level, range: &KeyRange) -> Vec<KeyRange> {
+        let mut starts = vec![range.from.clone()];
+        if let Some(ranges) = self.level_mut(level) {
+            let inner = (Bound::Excluded(&range.from), Bound::Unbounded);
+            let inner = ranges.range(inner).map(|(start, _)| start);
+            let is_inside = |start: &&Option<Key>| {
+                let (Some(start), Some(until)) = (start, &range.until) else {
+                    return true;
+                };
+                start < until
+            };
+            starts.extend(inner.take_while(is_inside).cloned());
+        }
+        let ends = starts.iter().skip(1).cloned();
+        let ends: Vec<Option<Key>> = ends.chain([range.until.clone()]).collect();
+        let parts = starts.into_iter().zip(ends);
+        parts
+            .map(|(from, until)| KeyRange { from, until })
+            .collect()
+    }
+
+    fn level_mut(&mut self, level: Level) -> Option<&mut Ranges> {
+        let at = level.0.checked_sub(FINEST)?;
+        self.levels.get_mut(usize::from(at))
+    }
+}
+
+fn keys(store: &Store, range: &KeyRange) -> Vec<Part> {
+    let part = |(key, value): (Key, &Resource)| Part {
+        digest: of_resource(&key, value),
+        from: Some(key),
+    };
+    store.range(range).map(part).collect()
+}
