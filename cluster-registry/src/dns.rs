@@ -93,7 +93,7 @@ fn addresses(service: &MergedService) -> Option<Vec<IpAddr>> {
     if !local.sharing.global {
         return None;
     }
-    if !local.headless {
+    if !local.is_headless() {
         return Some(local.cluster_ips.clone());
     }
     let mut ready: Vec<IpAddr> = service

@@ -1,5 +1,7 @@
 //! An endpoint: one address that serves a service, with Kubernetes' conditions on it.
 
+use std::sync::Arc;
+
 use crate::{
     name::{NodeName, PortName},
     service::Protocol,
@@ -36,17 +38,44 @@ impl Conditions {
     };
 }
 
+/// Where Kubernetes wants an endpoint's clients to be (EndpointSlice hints).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hints {
+    /// The zones whose clients should use it; empty for no wish.
+    pub zones: Vec<Arc<str>>,
+    /// The nodes whose clients should use it; empty for no wish.
+    pub nodes: Vec<NodeName>,
+}
+
 /// One endpoint of a service; its service and address are its key.
+///
+/// There are hundreds of thousands of these, so what many have alike is shared by reference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The ports it serves, sorted.
-    pub ports: Vec<EndpointPort>,
+    pub ports: Arc<[EndpointPort]>,
     /// Its conditions.
     pub conditions: Conditions,
     /// The node it runs on, if any.
     pub node: Option<NodeName>,
     /// The topology zone it runs in, if known.
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// Its own host name below the service's name, for headless services.
-    pub hostname: Option<String>,
+    pub hostname: Option<Arc<str>>,
+    /// Where its clients should be; `None` when Kubernetes gives no hint.
+    pub hints: Option<Arc<Hints>>,
+}
+
+impl Endpoint {
+    /// A ready endpoint that serves some ports, and of which nothing else is known.
+    pub fn ready(ports: impl Into<Arc<[EndpointPort]>>) -> Self {
+        Self {
+            ports: ports.into(),
+            conditions: Conditions::READY,
+            node: None,
+            zone: None,
+            hostname: None,
+            hints: None,
+        }
+    }
 }

@@ -198,7 +198,9 @@ pub fn check(
             | ResourceId::Node(_)
             | ResourceId::Tunnel(_)
             | ResourceId::Service(_)
-            | ResourceId::Endpoint(..),
+            | ResourceId::Endpoint(..)
+            | ResourceId::Namespace(_)
+            | ResourceId::Import(_),
             _,
         ) => Err(Refusal::WrongKind),
     }

@@ -18,14 +18,17 @@ pub mod dns;
 pub mod endpoint;
 pub mod import;
 pub mod link;
+pub mod mcs;
 pub mod merge;
 pub mod name;
 pub mod node;
 pub mod registry;
 pub mod resource;
 pub mod service;
+pub mod shared_map;
 pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+pub mod traffic;
 pub mod view;

@@ -1,8 +1,10 @@
 //! Merges what all clusters offer into one [`View`], service by service and node by node.
 //!
-//! The rule of a global service: this cluster's endpoints always count; another cluster's count only where this
-//! cluster's definition is global and theirs is global and shared. Whether this cluster shares its own with others
-//! does not matter to what its own clients use.
+//! Two merges go on at once. By annotation: this cluster's endpoints always count; another cluster's count only where
+//! this cluster's definition is global and theirs is global and shared. By ServiceExport ([`crate::mcs`]): the endpoints
+//! of the clusters that export count, and no others, not even this cluster's own.
+
+mod namespaces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,11 +14,14 @@ use std::{
 
 use crate::{
     endpoint::Endpoint,
-    name::{ClusterName, NodeName, ServiceName},
+    mcs::{self, ImportAddresses, ImportKind},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
     resource::{Key, Resource, ResourceId},
     service::Service,
-    view::{MergedNode, MergedService, View},
+    view::{Endpoints, MergedNode, MergedService, View},
 };
+
+use namespaces::Namespaces;
 
 /// What changed in the view since it was last asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,32 +41,40 @@ impl Touched {
     }
 }
 
+/// How much of a service must be merged anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stale {
+    /// Only which endpoints there are.
+    Endpoints,
+    /// All.
+    Definitions,
+}
+
 /// The merge: takes resources in any order, any number of times, and gives the view they add up to.
 ///
-/// [`Self::apply`] only notes what is stale; [`Self::view`] rebuilds just that. The view's services and nodes are
-/// shared by reference, so a reader that keeps an old view costs one shallow copy of the maps.
+/// [`Self::apply`] only notes what is stale; [`Self::view`] rebuilds just that. What a change costs grows neither with the
+/// number of services nor with the number of a service's endpoints, also while readers keep old views.
 #[derive(Debug)]
 pub struct Merge {
-    offers: BTreeMap<ServiceName, BTreeMap<ClusterName, Offer>>,
+    offers: BTreeMap<ServiceName, Offers>,
+    namespaces: Namespaces,
     view: Arc<View>,
-    stale: BTreeSet<ServiceName>,
+    stale: BTreeMap<ServiceName, Stale>,
     touched: Touched,
+    /// The service whose endpoints were last noted as stale and touched: most changes come in runs.
+    last_noted: Option<ServiceName>,
 }
 
 impl Merge {
     /// A merge that knows nothing, from the point of view of a cluster.
     pub fn new(cluster: ClusterName) -> Self {
-        let view = View {
-            cluster,
-            clusters: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            services: BTreeMap::new(),
-        };
         Self {
             offers: BTreeMap::new(),
-            view: Arc::new(view),
-            stale: BTreeSet::new(),
+            namespaces: Namespaces::default(),
+            view: Arc::new(View::new(cluster)),
+            stale: BTreeMap::new(),
             touched: Touched::default(),
+            last_noted: None,
         }
     }
 
@@ -80,26 +93,51 @@ impl Merge {
             ResourceId::Endpoint(service, address) => {
                 self.apply_endpoint(&key.cluster, service, *address, value);
             }
+            ResourceId::Namespace(namespace) => {
+                self.apply_namespace(&key.cluster, namespace, value);
+            }
+            ResourceId::Import(service) => self.apply_import(&key.cluster, service, value),
         }
     }
 
     /// The merged view; the same allocation as before when nothing changed.
     pub fn view(&mut self) -> Arc<View> {
         let stale = std::mem::take(&mut self.stale);
+        self.last_noted = None;
         if !stale.is_empty() {
             let view = Arc::make_mut(&mut self.view);
-            for name in stale {
-                match merged(&view.cluster, self.offers.get(&name)) {
-                    Some(service) => view.services.insert(name, Arc::new(service)),
-                    None => view.services.remove(&name),
+            for (name, stale) in stale {
+                let old = view.services.get(&name);
+                let old = old.filter(|_| stale == Stale::Endpoints);
+                let mut merged = match (old, self.offers.get(&name)) {
+                    (Some(old), Some(_)) => MergedService::clone(old),
+                    (None, Some(offers)) => {
+                        let imports = self.namespaces.imports(&name.namespace);
+                        offers.definitions(&view.cluster, imports)
+                    }
+                    (_, None) => MergedService::default(),
                 };
+                if merged.local.is_none() && merged.remote.is_empty() {
+                    view.services.remove(&name);
+                    continue;
+                }
+                if let Some(offers) = self.offers.get(&name) {
+                    offers.fill_endpoints(&view.cluster, &mut merged);
+                }
+                view.services.insert(name, Arc::new(merged));
             }
         }
         Arc::clone(&self.view)
     }
 
+    /// What changed since [`Self::take_touched`] was last called.
+    pub fn touched(&self) -> &Touched {
+        &self.touched
+    }
+
     /// What changed since this was last called.
     pub fn take_touched(&mut self) -> Touched {
+        self.last_noted = None;
         std::mem::take(&mut self.touched)
     }
 
@@ -131,8 +169,8 @@ impl Merge {
         let old = self.view.nodes.get(&key);
         let mut new = old.map(|node| (**node).clone()).unwrap_or_default();
         match value {
-            Some(Resource::Node(node)) => new.node = Some(node.clone()),
-            Some(Resource::Tunnel(tunnel)) => new.tunnel = Some(tunnel.clone()),
+            Some(Resource::Node(node)) => new.node = Some((**node).clone()),
+            Some(Resource::Tunnel(tunnel)) => new.tunnel = Some((**tunnel).clone()),
             Some(_) => return,
             None if is_tunnel => new.tunnel = None,
             None => new.node = None,
@@ -160,16 +198,22 @@ impl Merge {
             Some(Resource::Service(service)) => Some(service),
             Some(_) | None => None,
         };
-        if self
-            .offer(cluster, name)
-            .and_then(|o| o.definition.as_ref())
-            == definition
-        {
+        let offers = self.offers.get(name);
+        let old = offers.and_then(|offers| offers.by_cluster.get(cluster)?.definition.as_ref());
+        if old == definition {
             return;
         }
+        let had = old.is_some();
         self.change_offer(cluster, name, |offer| {
-            offer.definition = definition.cloned();
+            offer.definition = definition.cloned()
         });
+        self.note(name, Stale::Definitions);
+        if *cluster == self.view.cluster && had != definition.is_some() {
+            let flipped = self
+                .namespaces
+                .count_service(&name.namespace, definition.is_some());
+            self.note_imports(&name.namespace, flipped);
+        }
     }
 
     fn apply_endpoint(
@@ -179,26 +223,69 @@ impl Merge {
         address: IpAddr,
         value: Option<&Resource>,
     ) {
-        let endpoint = match value {
+        let endpoint: Option<&Arc<Endpoint>> = match value {
             Some(Resource::Endpoint(endpoint)) => Some(endpoint),
             Some(_) | None => None,
         };
-        let old = self
-            .offer(cluster, name)
-            .and_then(|offer| offer.endpoints.get(&address));
-        if old.map(Arc::as_ref) == endpoint {
+        let is_known = |offers: &Offers| {
+            let offer = offers.by_cluster.get(cluster);
+            offer.and_then(|offer| offer.endpoints.get(&address)) == endpoint
+        };
+        let offers = self.offers.get(name);
+        if offers.map_or_else(|| endpoint.is_none(), is_known) {
             return;
         }
         self.change_offer(cluster, name, |offer| {
             match endpoint {
-                Some(endpoint) => offer.endpoints.insert(address, Arc::new(endpoint.clone())),
+                Some(endpoint) => offer.endpoints.insert(address, Arc::clone(endpoint)),
                 None => offer.endpoints.remove(&address),
             };
         });
+        if self.last_noted.as_ref() != Some(name) {
+            self.note(name, Stale::Endpoints);
+            self.last_noted = Some(name.clone());
+        }
     }
 
-    fn offer(&self, cluster: &ClusterName, name: &ServiceName) -> Option<&Offer> {
-        self.offers.get(name)?.get(cluster)
+    /// Only this cluster's own namespaces matter to where its imports are.
+    fn apply_namespace(
+        &mut self,
+        cluster: &ClusterName,
+        namespace: &Namespace,
+        value: Option<&Resource>,
+    ) {
+        if *cluster != self.view.cluster {
+            return;
+        }
+        let sharing = match value {
+            Some(Resource::Namespace(sharing)) => Some(*sharing),
+            Some(_) | None => None,
+        };
+        let flipped = self.namespaces.set(namespace, sharing);
+        self.note_imports(namespace, flipped);
+    }
+
+    fn apply_import(
+        &mut self,
+        cluster: &ClusterName,
+        name: &ServiceName,
+        value: Option<&Resource>,
+    ) {
+        if *cluster != self.view.cluster {
+            return;
+        }
+        let addresses = match value {
+            Some(Resource::Import(addresses)) => Some(addresses),
+            Some(_) | None => None,
+        };
+        let old = self.offers.get(name).and_then(|o| o.addresses.as_ref());
+        if old == addresses {
+            return;
+        }
+        let offers = self.offers.entry(name.clone()).or_default();
+        offers.addresses = addresses.cloned();
+        self.drop_if_empty(name);
+        self.note(name, Stale::Definitions);
     }
 
     fn change_offer(
@@ -207,56 +294,134 @@ impl Merge {
         name: &ServiceName,
         change: impl FnOnce(&mut Offer),
     ) {
-        let offers = self.offers.entry(name.clone()).or_default();
-        let offer = offers.entry(cluster.clone()).or_default();
+        let offers = match self.offers.get_mut(name) {
+            Some(offers) => offers,
+            None => self.offers.entry(name.clone()).or_default(),
+        };
+        let offer = match offers.by_cluster.get_mut(cluster) {
+            Some(offer) => offer,
+            None => offers.by_cluster.entry(cluster.clone()).or_default(),
+        };
         change(offer);
-        if *offer == Offer::default() {
-            offers.remove(cluster);
+        if offer.is_empty() {
+            offers.by_cluster.remove(cluster);
+            self.drop_if_empty(name);
         }
-        if offers.is_empty() {
+    }
+
+    fn drop_if_empty(&mut self, name: &ServiceName) {
+        if self.offers.get(name).is_some_and(Offers::is_empty) {
             self.offers.remove(name);
         }
-        self.stale.insert(name.clone());
+    }
+
+    fn note(&mut self, name: &ServiceName, stale: Stale) {
+        let noted = self.stale.entry(name.clone()).or_insert(stale);
+        *noted = stale.max(*noted);
         self.touched.services.insert(name.clone());
     }
+
+    /// Notes the services that a namespace's coming or going gives or takes an import.
+    fn note_imports(&mut self, namespace: &Namespace, flipped: bool) {
+        if !flipped {
+            return;
+        }
+        let first = ServiceName::first_of(namespace.clone());
+        let exported: Vec<ServiceName> = self
+            .offers
+            .range(first..)
+            .take_while(|(name, _)| name.namespace == *namespace)
+            .filter(|(_, offers)| offers.is_exported())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in exported {
+            self.note(&name, Stale::Definitions);
+        }
+    }
+}
+
+/// What all clusters say of one service.
+#[derive(Debug, Default)]
+struct Offers {
+    by_cluster: BTreeMap<ClusterName, Offer>,
+    /// What this cluster's import of it has.
+    addresses: Option<Arc<ImportAddresses>>,
 }
 
 /// What one cluster says of one service.
-#[derive(Debug, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 struct Offer {
-    definition: Option<Service>,
-    endpoints: BTreeMap<IpAddr, Arc<Endpoint>>,
+    definition: Option<Arc<Service>>,
+    endpoints: Endpoints,
 }
 
-fn merged(
-    cluster: &ClusterName,
-    offers: Option<&BTreeMap<ClusterName, Offer>>,
-) -> Option<MergedService> {
-    let offers = offers?;
-    let local = offers.get(cluster).and_then(|o| o.definition.clone());
-    let mut service = MergedService {
-        local,
-        ..MergedService::default()
-    };
-    let merges = service.local.as_ref().is_some_and(|s| s.sharing.global);
-    for (name, offer) in offers {
-        let Some(definition) = &offer.definition else {
-            continue;
-        };
-        let is_local = name == cluster;
-        if !is_local {
-            if !definition.sharing.is_exported() {
+impl Offer {
+    fn is_empty(&self) -> bool {
+        self.definition.is_none() && self.endpoints.is_empty()
+    }
+}
+
+impl Offers {
+    fn is_empty(&self) -> bool {
+        self.by_cluster.is_empty() && self.addresses.is_none()
+    }
+
+    fn is_exported(&self) -> bool {
+        self.known()
+            .any(|(_, service)| service.mcs_export().is_some())
+    }
+
+    fn known(&self) -> impl Iterator<Item = (&ClusterName, &Arc<Service>)> {
+        let offers = self.by_cluster.iter();
+        offers.filter_map(|(cluster, offer)| Some((cluster, offer.definition.as_ref()?)))
+    }
+
+    /// The service without its endpoints; `imports` tells whether an import may exist in its namespace.
+    fn definitions(&self, cluster: &ClusterName, imports: bool) -> MergedService {
+        let mut merged = MergedService::default();
+        for (name, definition) in self.known() {
+            if name == cluster {
+                merged.local = Some(Arc::clone(definition));
+            } else if definition.is_exported() {
+                merged.remote.insert(name.clone(), Arc::clone(definition));
+            }
+        }
+        if imports {
+            let known = self.known().map(|(name, service)| (name, service.as_ref()));
+            merged.import = mcs::import(known).map(Arc::new);
+        }
+        if let Some(import) = &merged.import
+            && import.kind == ImportKind::ClusterSetIp
+            && let Some(addresses) = &self.addresses
+        {
+            merged.clusterset_ips.clone_from(&addresses.ips);
+        }
+        merged
+    }
+
+    fn fill_endpoints(&self, cluster: &ClusterName, merged: &mut MergedService) {
+        let merges = merged.local.as_ref().is_some_and(|s| s.sharing.global);
+        merged.endpoints.clear();
+        merged.import_endpoints.clear();
+        for (name, offer) in &self.by_cluster {
+            let Some(definition) = &offer.definition else {
+                continue;
+            };
+            if offer.endpoints.is_empty() {
                 continue;
             }
-            service.remote.insert(name.clone(), definition.clone());
-        }
-        if (is_local || merges) && !offer.endpoints.is_empty() {
-            let endpoints = offer.endpoints.clone();
-            service.endpoints.insert(name.clone(), endpoints);
+            let is_backend = name == cluster || (merges && definition.is_shared());
+            if is_backend {
+                let endpoints = offer.endpoints.clone();
+                merged.endpoints.insert(name.clone(), endpoints);
+            }
+            let import = merged.import.as_ref();
+            if import.is_some_and(|import| import.clusters.contains(name)) {
+                let endpoints = offer.endpoints.clone();
+                merged.import_endpoints.insert(name.clone(), endpoints);
+            }
         }
     }
-    let is_known = service.local.is_some() || !service.remote.is_empty();
-    is_known.then_some(service)
 }
 
 #[cfg(test)]

@@ -126,6 +126,16 @@ impl ServiceName {
     }
 }
 
+impl ServiceName {
+    /// A bound that sorts before every service of a namespace.
+    pub(crate) fn first_of(namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            name: ServiceLabel(Arc::from("")),
+        }
+    }
+}
+
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

@@ -99,6 +99,7 @@ impl Registry {
                     self.copy_to_exports(id, trace);
                 }
             }
+            ResourceId::Namespace(_) | ResourceId::Import(_) => self.set_local(id, value, trace),
         }
         self.compact();
     }
@@ -124,7 +125,7 @@ impl Registry {
     pub fn apply_tunnel(
         &mut self,
         node: &NodeName,
-        tunnel: Option<Tunnel>,
+        tunnel: Option<Arc<Tunnel>>,
         trace: Option<TraceContext>,
     ) {
         let id = ResourceId::Tunnel(node.clone());
@@ -141,7 +142,7 @@ impl Registry {
     ) {
         let id = ResourceId::Node(name.clone());
         let node = match &value {
-            Some(Resource::Node(node)) => Some(node),
+            Some(Resource::Node(node)) => Some(node.as_ref()),
             Some(_) => return,
             None => None,
         };
@@ -171,7 +172,7 @@ impl Registry {
     fn is_exported(&self, name: &ServiceName) -> bool {
         let key = self.local_key(&ResourceId::Service(name.clone()));
         match self.feed.get(&key) {
-            Some(Resource::Service(service)) => service.sharing.is_exported(),
+            Some(Resource::Service(service)) => service.is_exported(),
             Some(_) | None => false,
         }
     }
@@ -209,6 +210,10 @@ impl Registry {
     fn copy_to_exports(&mut self, id: &ResourceId, trace: Option<TraceContext>) {
         let key = self.local_key(id);
         match self.feed.get(&key) {
+            Some(Resource::Service(service)) => {
+                let told = Resource::from(service.for_peers());
+                self.exports.put(key, told, trace)
+            }
             Some(value) => self.exports.put(key, value.clone(), trace),
             None => self.exports.delete(&key, trace),
         };

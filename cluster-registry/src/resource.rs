@@ -1,11 +1,12 @@
 //! A resource: the unit that is stored, announced and withdrawn, under a key that says whose it is.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     cluster::Cluster,
     endpoint::Endpoint,
-    name::{ClusterName, NodeName, ServiceName},
+    mcs::{ImportAddresses, NamespaceSharing},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
     node::{Node, Tunnel},
     service::Service,
 };
@@ -21,7 +22,11 @@ pub enum ResourceId {
     Tunnel(NodeName),
     /// A service.
     Service(ServiceName),
-    /// One endpoint of a service.
+    /// A namespace of this cluster; peers are never told and never believed.
+    Namespace(Namespace),
+    /// The addresses of this cluster's import of a service; peers are never told and never believed.
+    Import(ServiceName),
+    /// One endpoint of a service; it sorts after all others, which the store's index counts on.
     Endpoint(ServiceName, IpAddr),
 }
 
@@ -40,37 +45,70 @@ pub struct Key {
 }
 
 /// The value of a resource; its variant is that of its [`ResourceId`].
+///
+/// Values are shared by reference: the stores and the view hold the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// Of [`ResourceId::Cluster`].
     Cluster(Cluster),
     /// Of [`ResourceId::Node`].
-    Node(Node),
+    Node(Arc<Node>),
     /// Of [`ResourceId::Tunnel`].
-    Tunnel(Tunnel),
+    Tunnel(Arc<Tunnel>),
     /// Of [`ResourceId::Service`].
-    Service(Service),
+    Service(Arc<Service>),
     /// Of [`ResourceId::Endpoint`].
-    Endpoint(Endpoint),
+    Endpoint(Arc<Endpoint>),
+    /// Of [`ResourceId::Namespace`].
+    Namespace(NamespaceSharing),
+    /// Of [`ResourceId::Import`].
+    Import(Arc<ImportAddresses>),
 }
+
+// There is one for every key of every store.
+const _: () = assert!(size_of::<Resource>() == 16);
 
 impl Resource {
     /// Whether the value is of the kind that the id names.
     pub fn is_of(&self, id: &ResourceId) -> bool {
-        match (self, id) {
-            (Self::Cluster(_), ResourceId::Cluster)
-            | (Self::Node(_), ResourceId::Node(_))
-            | (Self::Tunnel(_), ResourceId::Tunnel(_))
-            | (Self::Service(_), ResourceId::Service(_))
-            | (Self::Endpoint(_), ResourceId::Endpoint(..)) => true,
-            (
-                Self::Cluster(_)
-                | Self::Node(_)
-                | Self::Tunnel(_)
-                | Self::Service(_)
-                | Self::Endpoint(_),
-                _,
-            ) => false,
+        match self {
+            Self::Cluster(_) => matches!(id, ResourceId::Cluster),
+            Self::Node(_) => matches!(id, ResourceId::Node(_)),
+            Self::Tunnel(_) => matches!(id, ResourceId::Tunnel(_)),
+            Self::Service(_) => matches!(id, ResourceId::Service(_)),
+            Self::Endpoint(_) => matches!(id, ResourceId::Endpoint(..)),
+            Self::Namespace(_) => matches!(id, ResourceId::Namespace(_)),
+            Self::Import(_) => matches!(id, ResourceId::Import(_)),
         }
+    }
+}
+
+impl From<Node> for Resource {
+    fn from(node: Node) -> Self {
+        Self::Node(Arc::new(node))
+    }
+}
+
+impl From<Tunnel> for Resource {
+    fn from(tunnel: Tunnel) -> Self {
+        Self::Tunnel(Arc::new(tunnel))
+    }
+}
+
+impl From<Service> for Resource {
+    fn from(service: Service) -> Self {
+        Self::Service(Arc::new(service))
+    }
+}
+
+impl From<Endpoint> for Resource {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::Endpoint(Arc::new(endpoint))
+    }
+}
+
+impl From<ImportAddresses> for Resource {
+    fn from(addresses: ImportAddresses) -> Self {
+        Self::Import(Arc::new(addresses))
     }
 }

@@ -5,31 +5,66 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use crate::{
     cluster::Cluster,
     endpoint::Endpoint,
+    mcs::{Import, ImportKind},
     name::{ClusterName, NodeName, ServiceName},
     node::{Node, Tunnel},
-    service::Service,
+    service::{Service, ServicePort},
+    shared_map::SharedMap,
 };
+
+/// The endpoints that one cluster has of one service.
+pub type Endpoints = SharedMap<IpAddr, Arc<Endpoint>>;
 
 /// A service as this cluster's clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MergedService {
     /// This cluster's own definition, which gives the frontends; `None` when only other clusters have the service.
-    pub local: Option<Service>,
-    /// The definitions of the other clusters that share it with us.
-    pub remote: BTreeMap<ClusterName, Service>,
-    /// The endpoints that clients of this cluster may use, by cluster and address.
+    pub local: Option<Arc<Service>>,
+    /// The definitions of the other clusters that share or export it.
+    pub remote: BTreeMap<ClusterName, Arc<Service>>,
+    /// The endpoints behind the service's own cluster IPs, by cluster and address.
     ///
-    /// Other clusters' are in it only where both definitions are global and theirs is shared.
-    pub endpoints: BTreeMap<ClusterName, BTreeMap<IpAddr, Arc<Endpoint>>>,
+    /// Other clusters' are in it only where both definitions are global by annotation and theirs is shared.
+    pub endpoints: BTreeMap<ClusterName, Endpoints>,
+    /// What the clusters' ServiceExports add up to; `None` when no cluster exports it or its namespace is not here.
+    pub import: Option<Arc<Import>>,
+    /// The addresses of the import in this cluster, at most one per family; empty for a headless one.
+    pub clusterset_ips: Vec<IpAddr>,
+    /// The endpoints behind the import, by cluster and address: those of the clusters that export it, and no others.
+    pub import_endpoints: BTreeMap<ClusterName, Endpoints>,
 }
 
 impl MergedService {
     /// Whether clients of this cluster reach it through the clusterset's names.
     pub fn is_global(&self) -> bool {
         match &self.local {
-            Some(service) => service.sharing.global,
+            Some(service) => service.sharing.global || self.import.is_some(),
             None => !self.remote.is_empty(),
         }
+    }
+
+    /// A cluster's own definition, be it this or another cluster.
+    fn definition_of(&self, cluster: &ClusterName) -> Option<&Service> {
+        // Another cluster's is told apart from ours by being among the remote ones.
+        let definition = self.remote.get(cluster).or(self.local.as_ref());
+        definition.map(AsRef::as_ref)
+    }
+
+    /// The clusters whose endpoints traffic to a port of the import's addresses may go to.
+    pub fn import_endpoints_of(
+        &self,
+        port: &ServicePort,
+    ) -> impl Iterator<Item = (&ClusterName, &Endpoints)> {
+        self.import_endpoints.iter().filter(|(cluster, _)| {
+            self.definition_of(cluster)
+                .is_some_and(|definition| Import::is_served_by(port, definition))
+        })
+    }
+
+    /// The import, if its clients dial addresses of its own.
+    pub fn addressed_import(&self) -> Option<&Import> {
+        let import = self.import.as_deref();
+        import.filter(|import| import.kind == ImportKind::ClusterSetIp)
     }
 }
 
@@ -43,6 +78,8 @@ pub struct MergedNode {
 }
 
 /// Everything that this cluster knows, merged.
+///
+/// Its maps share what they hold with those of earlier and later views, so keeping one is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// The cluster whose view it is.
@@ -50,7 +87,19 @@ pub struct View {
     /// The other clusters, and whether their control sessions live.
     pub clusters: BTreeMap<ClusterName, Cluster>,
     /// The nodes of all clusters, this one's too.
-    pub nodes: BTreeMap<(ClusterName, NodeName), Arc<MergedNode>>,
+    pub nodes: SharedMap<(ClusterName, NodeName), Arc<MergedNode>>,
     /// The services of this cluster and those that others share.
-    pub services: BTreeMap<ServiceName, Arc<MergedService>>,
+    pub services: SharedMap<ServiceName, Arc<MergedService>>,
+}
+
+impl View {
+    /// The view of a cluster that knows nothing.
+    pub fn new(cluster: ClusterName) -> Self {
+        Self {
+            cluster,
+            clusters: BTreeMap::new(),
+            nodes: SharedMap::new(),
+            services: SharedMap::new(),
+        }
+    }
 }

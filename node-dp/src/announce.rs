@@ -29,7 +29,7 @@ impl Announce {
         let mut store = Store::new(epoch());
         if let Some(tunnel) = tunnel {
             let id = ResourceId::Tunnel(node);
-            store.put(Key { cluster, id }, Resource::Tunnel(tunnel), None);
+            store.put(Key { cluster, id }, Resource::from(tunnel), None);
         }
         let (feed, server) = FeedServer::new(store.cursor());
         let announce = Self {

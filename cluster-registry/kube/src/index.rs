@@ -9,14 +9,15 @@ use std::{
 };
 
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint},
+    endpoint::{Conditions, Endpoint, EndpointPort},
+    mcs::NamespaceSharing,
     name::{Namespace, NodeName, ServiceName},
     node::Node,
     resource::{Resource, ResourceId},
     service::{Service, Sharing},
 };
 
-use crate::object::{NamespaceSharing, Object, ObjectKey, Slice, SliceName};
+use crate::object::{Object, ObjectKey, Slice, SliceName};
 
 /// The endpoints that one slice has of one service.
 type Endpoints = BTreeMap<IpAddr, Endpoint>;
@@ -24,7 +25,7 @@ type Endpoints = BTreeMap<IpAddr, Endpoint>;
 /// The objects of a source and what has changed since it was last asked.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    excluded: BTreeSet<Namespace>,
+    sharing_by_namespace: BTreeMap<Namespace, NamespaceSharing>,
     node_by_name: BTreeMap<NodeName, Node>,
     service_by_name: BTreeMap<ServiceName, Service>,
     slices_by_service: BTreeMap<ServiceName, BTreeMap<SliceName, Endpoints>>,
@@ -37,9 +38,9 @@ impl Index {
     pub(crate) fn set(&mut self, key: ObjectKey, object: Option<Object>) {
         match (key, object) {
             (ObjectKey::Namespace(name), Some(Object::Namespace(sharing))) => {
-                self.set_namespace(name, sharing);
+                self.set_namespace(name, Some(sharing));
             }
-            (ObjectKey::Namespace(name), _) => self.set_namespace(name, NamespaceSharing::Allowed),
+            (ObjectKey::Namespace(name), _) => self.set_namespace(name, None),
             (ObjectKey::Node(name), Some(Object::Node(node))) => self.set_node(name, Some(node)),
             (ObjectKey::Node(name), _) => self.set_node(name, None),
             (ObjectKey::Service(name), Some(Object::Service(service))) => {
@@ -67,6 +68,7 @@ impl Index {
     /// All resources; what is touched counts as told.
     pub(crate) fn take_snapshot(&mut self) -> Vec<(ResourceId, Resource)> {
         self.touched.clear();
+        let namespaces = self.sharing_by_namespace.keys().cloned();
         let nodes = self.node_by_name.keys().cloned().map(ResourceId::Node);
         let services = self
             .service_by_name
@@ -80,7 +82,9 @@ impl Index {
                 .into_iter()
                 .map(|address| ResourceId::Endpoint(service.clone(), address))
         });
-        nodes
+        namespaces
+            .map(ResourceId::Namespace)
+            .chain(nodes)
             .chain(services)
             .chain(endpoints)
             .filter_map(|id| {
@@ -90,17 +94,23 @@ impl Index {
             .collect()
     }
 
-    fn set_namespace(&mut self, name: Namespace, sharing: NamespaceSharing) {
-        let changed = match sharing {
-            NamespaceSharing::Allowed => self.excluded.remove(&name),
-            NamespaceSharing::Excluded => self.excluded.insert(name.clone()),
-        };
-        if changed {
+    fn set_namespace(&mut self, name: Namespace, sharing: Option<NamespaceSharing>) {
+        let old = self.sharing_by_namespace.get(&name).copied();
+        if old == sharing {
+            return;
+        }
+        self.touched.insert(ResourceId::Namespace(name.clone()));
+        let is_excluded = |sharing| sharing == Some(NamespaceSharing::Excluded);
+        if is_excluded(old) != is_excluded(sharing) {
             let services = self.service_by_name.keys();
             let inside = services.filter(|service| service.namespace == name);
             self.touched
                 .extend(inside.cloned().map(ResourceId::Service));
         }
+        match sharing {
+            Some(sharing) => self.sharing_by_namespace.insert(name, sharing),
+            None => self.sharing_by_namespace.remove(&name),
+        };
     }
 
     fn set_node(&mut self, name: NodeName, node: Option<Node>) {
@@ -157,20 +167,26 @@ impl Index {
 
     fn resource(&self, id: &ResourceId) -> Option<Resource> {
         match id {
-            ResourceId::Node(name) => self.node_by_name.get(name).cloned().map(Resource::Node),
-            ResourceId::Service(name) => self.service(name).map(Resource::Service),
+            ResourceId::Node(name) => self.node_by_name.get(name).cloned().map(Resource::from),
+            ResourceId::Service(name) => self.service(name).map(Resource::from),
             ResourceId::Endpoint(service, address) => {
-                self.endpoint(service, *address).map(Resource::Endpoint)
+                self.endpoint(service, *address).map(Resource::from)
             }
-            // A source of Kubernetes objects knows neither.
-            ResourceId::Cluster | ResourceId::Tunnel(_) => None,
+            ResourceId::Namespace(name) => {
+                let sharing = self.sharing_by_namespace.get(name);
+                sharing.copied().map(Resource::Namespace)
+            }
+            // A source of Kubernetes objects knows none of them.
+            ResourceId::Cluster | ResourceId::Tunnel(_) | ResourceId::Import(_) => None,
         }
     }
 
     fn service(&self, name: &ServiceName) -> Option<Service> {
         let mut service = self.service_by_name.get(name)?.clone();
-        if self.excluded.contains(&name.namespace) {
+        let sharing = self.sharing_by_namespace.get(&name.namespace);
+        if sharing == Some(&NamespaceSharing::Excluded) {
             service.sharing = Sharing::default();
+            service.export = None;
         }
         Some(service)
     }
@@ -182,18 +198,26 @@ impl Index {
     fn endpoint(&self, service: &ServiceName, address: IpAddr) -> Option<Endpoint> {
         let slices = self.slices_by_service.get(service)?.values();
         let mut best: Option<Endpoint> = None;
+        let mut ports: Vec<EndpointPort> = Vec::new();
         for next in slices.filter_map(|endpoints| endpoints.get(&address)) {
-            match &mut best {
+            match &best {
                 Some(best) if rank(best.conditions) > rank(next.conditions) => {}
                 Some(best) if rank(best.conditions) == rank(next.conditions) => {
-                    best.ports.extend(next.ports.iter().cloned());
+                    ports.extend(next.ports.iter().cloned());
                 }
-                Some(_) | None => best = Some(next.clone()),
+                Some(_) | None => {
+                    best = Some(next.clone());
+                    ports.clear();
+                }
             }
         }
         let mut endpoint = best?;
-        endpoint.ports.sort();
-        endpoint.ports.dedup();
+        if !ports.is_empty() {
+            ports.extend(endpoint.ports.iter().cloned());
+            ports.sort();
+            ports.dedup();
+            endpoint.ports = ports.into();
+        }
         Some(endpoint)
     }
 }

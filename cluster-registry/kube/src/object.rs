@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use cluster_registry::{
     endpoint::Endpoint,
+    mcs::NamespaceSharing,
     name::{Namespace, NodeName, ServiceName},
     node::Node,
     service::Service,
@@ -45,15 +46,6 @@ pub(crate) enum Object {
     /// The service as it declares itself, before its namespace has a say.
     Service(Service),
     Slice(Slice),
-}
-
-/// Whether the services of a namespace may take part in the clusterset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NamespaceSharing {
-    /// Each service decides for itself.
-    Allowed,
-    /// None of them is global, whatever it says.
-    Excluded,
 }
 
 /// Some of the endpoints of a service.

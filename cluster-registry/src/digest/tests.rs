@@ -25,7 +25,7 @@ fn stores_that_hold_the_same_agree_at_once() {
 fn one_change_among_many_is_found_for_little() {
     let (mut one, mut other) = (store(1, 0..20_000), store(2, 0..20_000));
     let changed = web_endpoint(3_141);
-    one.put(changed.clone(), Resource::Endpoint(endpoint(false)), None);
+    one.put(changed.clone(), endpoint(false).into(), None);
 
     let walk = walk(&mut one, &mut other);
 
@@ -47,7 +47,7 @@ fn a_change_only_makes_digests_anew_that_hold_it() {
     let mut store = store(1, 0..20_000);
     let whole = KeyRange::default();
     let before = store.summary(Level(1), &whole);
-    store.put(web_endpoint(7), Resource::Endpoint(endpoint(false)), None);
+    store.put(web_endpoint(7), endpoint(false).into(), None);
 
     let after = store.summary(Level(1), &whole);
 
@@ -94,7 +94,7 @@ proptest! {
         one.summary(Level::ROOT, &KeyRange::default());
         let mut wanted = BTreeSet::new();
         for n in changed.iter().chain(&added) {
-            one.put(web_endpoint(*n), Resource::Endpoint(endpoint(false)), None);
+            one.put(web_endpoint(*n), endpoint(false).into(), None);
             wanted.insert(web_endpoint(*n));
         }
         for n in &removed {
@@ -200,7 +200,7 @@ fn walk(one: &mut Store, other: &mut Store) -> Walk {
 fn store(epoch: u64, numbers: std::ops::Range<u32>) -> Store {
     let mut store = Store::new(Epoch(epoch));
     for n in numbers {
-        store.put(web_endpoint(n), Resource::Endpoint(endpoint(true)), None);
+        store.put(web_endpoint(n), endpoint(true).into(), None);
     }
     store
 }

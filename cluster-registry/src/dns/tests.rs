@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     merge::Merge,
     resource::{Key, Resource, ResourceId},
-    service::Service,
+    service::{Service, ServiceKind},
     testing::{cluster, endpoint, ip, key, service, shop},
 };
 
@@ -31,7 +31,7 @@ fn only_global_services_of_this_cluster_exist() {
     assert_eq!(ask(&local_only, WEB, RecordKind::A), Answer::NxDomain);
 
     let mut merge = Merge::new(cluster("east"));
-    let definition = Resource::Service(service(&["10.96.0.2"], true, true));
+    let definition = Resource::from(service(&["10.96.0.2"], true, true));
     merge.apply(&web("west"), Some(&definition));
     assert_eq!(ask(&merge.view(), WEB, RecordKind::A), Answer::NxDomain);
 }
@@ -50,8 +50,8 @@ fn a_headless_service_answers_the_ready_endpoints_of_all_clusters() {
 #[test]
 fn a_headless_service_without_ready_endpoints_does_not_exist() {
     let mut merge = Merge::new(cluster("east"));
-    merge.apply(&web("east"), Some(&Resource::Service(headless())));
-    let not_ready = Resource::Endpoint(endpoint(false));
+    merge.apply(&web("east"), Some(&Resource::from(headless())));
+    let not_ready = Resource::from(endpoint(false));
     merge.apply(&web_endpoint("east", "10.1.0.1"), Some(&not_ready));
 
     assert_eq!(ask(&merge.view(), WEB, RecordKind::A), Answer::NxDomain);
@@ -117,7 +117,7 @@ fn found(addresses: &[&str]) -> Answer {
 
 fn headless() -> Service {
     Service {
-        headless: true,
+        kind: ServiceKind::Headless,
         ..service(&[], true, true)
     }
 }
@@ -125,7 +125,7 @@ fn headless() -> Service {
 /// East's view of web, which west has too with two endpoints, one of each family, and one that is not ready.
 fn view_of(web_service: Service) -> View {
     let mut merge = Merge::new(cluster("east"));
-    let definition = Resource::Service(web_service);
+    let definition = Resource::from(web_service);
     for cluster in ["east", "west"] {
         merge.apply(&web(cluster), Some(&definition));
     }
@@ -135,7 +135,7 @@ fn view_of(web_service: Service) -> View {
         ("west", "10.2.0.1", true),
         ("west", "fd00:2::1", true),
     ] {
-        let value = Resource::Endpoint(endpoint(is_ready));
+        let value = Resource::from(endpoint(is_ready));
         merge.apply(&web_endpoint(cluster, address), Some(&value));
     }
     (*merge.view()).clone()

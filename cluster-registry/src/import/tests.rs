@@ -18,7 +18,7 @@ fn a_peer_may_announce_its_own_shared_services() {
 #[test]
 fn a_peer_speaks_only_for_itself() {
     let id = ResourceId::Service(shop("web"));
-    let value = Resource::Service(service(&[], true, true));
+    let value = Resource::from(service(&[], true, true));
     for victim in ["east", "north"] {
         let foreign = Err(Refusal::ForeignCluster(cluster(victim)));
 
@@ -98,10 +98,10 @@ fn a_tunnel_may_not_draw_probes_to_this_clusters_addresses() {
         ..tunnel(1)
     };
 
-    let refused = run(&Grants::default(), &key, Some(&Resource::Tunnel(stolen)));
+    let refused = run(&Grants::default(), &key, Some(&Resource::from(stolen)));
     assert_eq!(refused.unwrap_err().label(), "own_range");
 
-    let honest = Resource::Tunnel(tunnel(1));
+    let honest = Resource::from(tunnel(1));
     assert_eq!(run(&Grants::default(), &key, Some(&honest)), Ok(()));
 }
 
@@ -113,7 +113,7 @@ fn a_link_restricts_the_ranges_of_endpoints_and_pods() {
     };
     let run_node = |range: &str| {
         let key = key("west", ResourceId::Node(node_name("n1")));
-        let value = Resource::Node(node(&["192.0.2.2"], &[range]));
+        let value = Resource::from(node(&["192.0.2.2"], &[range]));
         run(&grants, &key, Some(&value))
     };
 
@@ -199,7 +199,7 @@ fn announce_endpoint(address: &str) -> Result<(), Refusal> {
 
 fn run_endpoint(grants: &Grants, address: &str) -> Result<(), Refusal> {
     let key = key("west", ResourceId::Endpoint(shop("web"), ip(address)));
-    run(grants, &key, Some(&Resource::Endpoint(endpoint(true))))
+    run(grants, &key, Some(&Resource::from(endpoint(true))))
 }
 
 fn announce_service(namespace: &str, name: &str) -> Result<(), Refusal> {
@@ -207,7 +207,7 @@ fn announce_service(namespace: &str, name: &str) -> Result<(), Refusal> {
 }
 
 fn run_service(grants: &Grants, namespace: &str, name: &str) -> Result<(), Refusal> {
-    let value = Resource::Service(service(&["10.96.0.1"], true, true));
+    let value = Resource::from(service(&["10.96.0.1"], true, true));
     run(grants, &west_service(namespace, name), Some(&value))
 }
 
@@ -218,6 +218,6 @@ fn west_service(namespace: &str, name: &str) -> Key {
 
 fn announce_node(addresses: &[&str], pod_cidrs: &[&str]) -> Result<(), Refusal> {
     let key = key("west", ResourceId::Node(node_name("n1")));
-    let value = Resource::Node(node(addresses, pod_cidrs));
+    let value = Resource::from(node(addresses, pod_cidrs));
     run(&Grants::default(), &key, Some(&value))
 }

@@ -110,7 +110,7 @@ impl Counts {
         limits: Limits,
     ) -> Option<(&'static str, &mut usize, usize)> {
         match id {
-            ResourceId::Cluster => None,
+            ResourceId::Cluster | ResourceId::Namespace(_) | ResourceId::Import(_) => None,
             ResourceId::Node(_) => Some(("nodes", &mut self.nodes, limits.nodes)),
             ResourceId::Tunnel(_) => Some(("tunnels", &mut self.tunnels, limits.nodes)),
             ResourceId::Service(_) => Some(("services", &mut self.services, limits.services)),

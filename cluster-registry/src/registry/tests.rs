@@ -1,5 +1,7 @@
 //! Tests of the registry: what peers and nodes may know, and that a snapshot replaces without a flap.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -49,9 +51,9 @@ fn a_service_is_exported_before_its_endpoints_and_withdrawn_after_them() {
 fn nodes_and_tunnels_of_this_cluster_are_exported() {
     let mut east = registry();
     let name = node_name("n1");
-    let value = Resource::Node(node(&["192.0.2.1"], &["10.1.0.0/24"]));
+    let value = Resource::from(node(&["192.0.2.1"], &["10.1.0.0/24"]));
     east.apply_local(&ResourceId::Node(name.clone()), Some(value), None);
-    east.apply_tunnel(&name, Some(tunnel(1)), None);
+    east.apply_tunnel(&name, Some(tunnel(1).into()), None);
 
     let ids = [ResourceId::Node(name.clone()), ResourceId::Tunnel(name)];
     assert_eq!(exported(&east), ids);
@@ -73,12 +75,12 @@ fn a_snapshot_replaces_what_was_known_without_a_flap() {
     let mut east = linked();
     let west = cluster("west");
     for address in ["10.2.0.1", "10.2.0.2"] {
-        import(&mut east, endpoint_id(address), Some(READY)).unwrap();
+        import(&mut east, endpoint_id(address), Some(READY.clone())).unwrap();
     }
     let before = east.feed().cursor();
 
     east.handle_import_begin(&west);
-    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
     assert_eq!(east.feed().cursor(), before);
     east.handle_import_end(&west);
 
@@ -94,7 +96,7 @@ fn a_snapshot_replaces_what_was_known_without_a_flap() {
 fn a_snapshot_that_broke_off_removes_nothing() {
     let mut east = linked();
     let west = cluster("west");
-    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
 
     east.handle_import_begin(&west);
     east.set_control(&west, Control::Lost);
@@ -123,8 +125,8 @@ fn a_lost_peer_keeps_its_state_until_it_is_dropped() {
 fn refused_updates_are_counted_and_withdraw_what_they_replace() {
     let mut east = linked();
     let id = ResourceId::Node(node_name("n1"));
-    let good = Resource::Node(node(&["192.0.2.2"], &["10.2.0.0/24"]));
-    let bad = Resource::Node(node(&["192.0.2.2"], &["0.0.0.0/0"]));
+    let good = Resource::from(node(&["192.0.2.2"], &["10.2.0.0/24"]));
+    let bad = Resource::from(node(&["192.0.2.2"], &["0.0.0.0/0"]));
     import(&mut east, id.clone(), Some(good)).unwrap();
 
     import(&mut east, id.clone(), Some(bad)).unwrap_err();
@@ -167,10 +169,10 @@ fn an_unlinked_cluster_is_refused() {
 #[test]
 fn imports_are_withdrawn_when_their_range_turns_out_to_be_our_own() {
     let mut east = linked();
-    import(&mut east, endpoint_id("10.1.0.7"), Some(READY)).unwrap();
-    import(&mut east, endpoint_id("10.2.0.7"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.1.0.7"), Some(READY.clone())).unwrap();
+    import(&mut east, endpoint_id("10.2.0.7"), Some(READY.clone())).unwrap();
 
-    let own = Resource::Node(node(&[], &["10.1.0.0/24"]));
+    let own = Resource::from(node(&[], &["10.1.0.0/24"]));
     east.apply_local(&ResourceId::Node(node_name("n1")), Some(own), None);
 
     let summary = east.peer_summary(&cluster("west")).unwrap();
@@ -184,17 +186,17 @@ fn a_peer_may_not_flood_the_registry() {
     let most = link("west").limits.nodes;
     for n in 0..most {
         let id = ResourceId::Node(node_name(&format!("n{n}")));
-        import(&mut east, id, Some(Resource::Node(node(&[], &[])))).unwrap();
+        import(&mut east, id, Some(Resource::from(node(&[], &[])))).unwrap();
     }
     let one_more = ResourceId::Node(node_name("one-more"));
     let known = ResourceId::Node(node_name("n7"));
 
-    let refused = import(&mut east, one_more, Some(Resource::Node(node(&[], &[]))));
+    let refused = import(&mut east, one_more, Some(Resource::from(node(&[], &[]))));
     assert_eq!(refused.unwrap_err().label(), "too_many");
     let update = import(
         &mut east,
         known,
-        Some(Resource::Node(node(&["192.0.2.7"], &[]))),
+        Some(Resource::from(node(&["192.0.2.7"], &[]))),
     );
     assert_eq!(update, Ok(()));
     assert_eq!(east.peer_summary(&cluster("west")).unwrap().nodes, most);
@@ -205,7 +207,7 @@ fn a_sources_snapshot_removes_what_it_does_not_hold_but_not_tunnels() {
     let mut east = registry();
     put_web(&mut east, true, true);
     put_endpoint(&mut east, "10.1.0.1");
-    east.apply_tunnel(&node_name("n1"), Some(tunnel(1)), None);
+    east.apply_tunnel(&node_name("n1"), Some(tunnel(1).into()), None);
 
     east.apply_local_snapshot(vec![(web_id(), web(true, true))]);
 
@@ -240,13 +242,7 @@ proptest! {
     }
 }
 
-pub(super) const READY: Resource = Resource::Endpoint(crate::endpoint::Endpoint {
-    ports: Vec::new(),
-    conditions: crate::endpoint::Conditions::READY,
-    node: None,
-    zone: None,
-    hostname: None,
-});
+pub(super) static READY: LazyLock<Resource> = LazyLock::new(|| endpoint(true).into());
 
 fn any_step() -> impl Strategy<Value = (bool, ResourceId, Option<Resource>)> {
     (any::<bool>(), any_id()).prop_flat_map(|(is_local, id)| {
@@ -258,7 +254,7 @@ fn any_step() -> impl Strategy<Value = (bool, ResourceId, Option<Resource>)> {
 fn expected_exports(registry: &Registry) -> Vec<Key> {
     let is_shared = |name: &ServiceName| {
         let key = key("east", ResourceId::Service(name.clone()));
-        matches!(registry.feed().get(&key), Some(Resource::Service(s)) if s.sharing.is_exported())
+        matches!(registry.feed().get(&key), Some(Resource::Service(s)) if s.is_exported())
     };
     registry
         .feed()
@@ -266,7 +262,7 @@ fn expected_exports(registry: &Registry) -> Vec<Key> {
         .filter(|(key, _)| match &key.id {
             ResourceId::Service(name) | ResourceId::Endpoint(name, _) => is_shared(name),
             ResourceId::Node(_) | ResourceId::Tunnel(_) => true,
-            ResourceId::Cluster => false,
+            ResourceId::Cluster | ResourceId::Namespace(_) | ResourceId::Import(_) => false,
         })
         .map(|(key, _)| key)
         .collect()
@@ -292,7 +288,7 @@ pub(super) fn endpoint_id(address: &str) -> ResourceId {
 }
 
 pub(super) fn web(global: bool, shared: bool) -> Resource {
-    Resource::Service(service(&["10.96.0.1"], global, shared))
+    Resource::from(service(&["10.96.0.1"], global, shared))
 }
 
 fn put_web(registry: &mut Registry, global: bool, shared: bool) {
@@ -300,7 +296,7 @@ fn put_web(registry: &mut Registry, global: bool, shared: bool) {
 }
 
 fn put_endpoint(registry: &mut Registry, address: &str) {
-    let value = Resource::Endpoint(endpoint(true));
+    let value = Resource::from(endpoint(true));
     registry.apply_local(&endpoint_id(address), Some(value), None);
 }
 

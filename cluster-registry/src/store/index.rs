@@ -65,7 +65,9 @@ impl Index {
             ResourceId::Cluster
             | ResourceId::Node(_)
             | ResourceId::Tunnel(_)
-            | ResourceId::Service(_) => part.singles.get(&key.id).copied(),
+            | ResourceId::Service(_)
+            | ResourceId::Namespace(_)
+            | ResourceId::Import(_) => part.singles.get(&key.id).copied(),
         }
     }
 
@@ -186,7 +188,9 @@ impl Part {
             ResourceId::Cluster
             | ResourceId::Node(_)
             | ResourceId::Tunnel(_)
-            | ResourceId::Service(_) => (None, (Bound::Unbounded, Bound::Unbounded)),
+            | ResourceId::Service(_)
+            | ResourceId::Namespace(_)
+            | ResourceId::Import(_) => (None, (Bound::Unbounded, Bound::Unbounded)),
         };
         let rest = self.groups.range::<ServiceName, _>(rest);
         let rest = rest.flat_map(|(_, group)| group.members.iter());

@@ -34,6 +34,7 @@ impl Scope {
             ResourceId::Service(service) | ResourceId::Endpoint(service, _) => {
                 self.namespaces.contains(&service.namespace)
             }
+            ResourceId::Namespace(_) | ResourceId::Import(_) => false,
         }
     }
 
@@ -112,7 +113,7 @@ mod tests {
         let mut store = Store::new(Epoch(1));
         for name in ["a", "b", "c"] {
             let hidden = key("east", ResourceId::Service(shop(name)));
-            store.put(hidden, Resource::Service(service(&[], true, true)), None);
+            store.put(hidden, Resource::from(service(&[], true, true)), None);
         }
         let scope = Scope::new(Epoch(9), bank());
 
@@ -183,6 +184,8 @@ mod tests {
         let bank = Namespace::parse("bank").unwrap();
         match &mut key.id {
             ResourceId::Service(name) | ResourceId::Endpoint(name, _) => name.namespace = bank,
+            ResourceId::Namespace(name) => *name = bank,
+            ResourceId::Import(name) => name.namespace = bank,
             ResourceId::Cluster | ResourceId::Node(_) | ResourceId::Tunnel(_) => {}
         }
     }

@@ -29,7 +29,7 @@ fn a_slow_reader_gets_only_the_newest_state_of_a_key() {
     put_web(&mut store);
     let cursor = store.cursor();
     for shared in [false, true, false] {
-        let value = Resource::Service(service(&[], true, shared));
+        let value = Resource::from(service(&[], true, shared));
         store.put(web(), value, None);
     }
 
@@ -101,7 +101,7 @@ fn a_snapshot_in_pages_starts_over_when_tombstones_are_forgotten_amid_it() {
 fn compaction_above_a_limit_keeps_the_younger_half() {
     let mut store = Store::new(EPOCH);
     for n in 1..=10 {
-        store.put(web_endpoint(n), Resource::Endpoint(endpoint(true)), None);
+        store.put(web_endpoint(n), Resource::from(endpoint(true)), None);
         store.delete(&web_endpoint(n), None);
     }
 
@@ -116,9 +116,9 @@ fn the_resources_of_one_cluster_and_one_service_are_found() {
     let mut store = store_of_three();
     put_web(&mut store);
     let foreign = key("west", ResourceId::Endpoint(shop("web"), ip("10.9.0.9")));
-    store.put(foreign, Resource::Endpoint(endpoint(true)), None);
+    store.put(foreign, Resource::from(endpoint(true)), None);
     let other = key("east", ResourceId::Endpoint(shop("api"), ip("10.9.0.9")));
-    store.put(other, Resource::Endpoint(endpoint(true)), None);
+    store.put(other, Resource::from(endpoint(true)), None);
 
     assert_eq!(store.iter_of(&cluster("east")).count(), 5);
     assert_eq!(
@@ -136,7 +136,7 @@ fn memory_follows_the_keys_and_not_the_changes() {
         let key = key("east", ResourceId::Endpoint(shop("web"), address));
         match n % 300 {
             0..100 => drop(store.delete(&key, None)),
-            other => drop(store.put(key, Resource::Endpoint(endpoint(other < 200)), None)),
+            other => drop(store.put(key, endpoint(other < 200).into(), None)),
         }
         assert!(store.log.len() <= 2 * 100 + 4096, "{}", store.log.len());
         assert!(store.graves.iter().count() <= 2 * 100 + 1024);
@@ -164,7 +164,7 @@ fn a_service_of_many_endpoints_keeps_their_order_as_it_grows_and_shrinks() {
     let mut store = Store::new(EPOCH);
     let all: Vec<Key> = (0..=255).rev().map(web_endpoint).collect();
     for key in &all {
-        store.put(key.clone(), Resource::Endpoint(endpoint(true)), None);
+        store.put(key.clone(), endpoint(true).into(), None);
     }
     for key in all.iter().filter(|key| **key > web_endpoint(9)) {
         store.delete(key, None);
@@ -311,13 +311,13 @@ fn web_endpoint(n: u8) -> Key {
 }
 
 fn put_web(store: &mut Store) -> Option<Revision> {
-    store.put(web(), Resource::Service(service(&[], true, true)), None)
+    store.put(web(), Resource::from(service(&[], true, true)), None)
 }
 
 fn store_of_three() -> Store {
     let mut store = Store::new(EPOCH);
     for n in 1..=3 {
-        store.put(web_endpoint(n), Resource::Endpoint(endpoint(true)), None);
+        store.put(web_endpoint(n), Resource::from(endpoint(true)), None);
     }
     store
 }

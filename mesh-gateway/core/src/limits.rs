@@ -22,8 +22,14 @@ pub const MAX_UPDATES_PER_FRAME: usize = 4096;
 /// The most changes that one fetch asks the store for; some frames' worth, so that a store's owner is soon free again.
 pub const FETCH_LIMIT: usize = 1024;
 
-/// The most ports of a service or an endpoint; Kubernetes allows 100 in one EndpointSlice.
-pub const MAX_PORTS: usize = 256;
+/// The most ports of a service or an endpoint; sources leave out what is more.
+pub const MAX_PORTS: usize = cluster_registry::service::MAX_PORTS;
+
+/// The longest application protocol: a qualified name of Kubernetes, 253 and 63 bytes with a slash between them.
+pub const MAX_APP_PROTOCOL_BYTES: usize = 317;
+
+/// The most zones, and the most nodes, that an endpoint's hints name; Kubernetes allows 8.
+pub const MAX_HINTS: usize = 8;
 
 /// The most addresses of a node; there are seldom more than one per family.
 pub const MAX_NODE_ADDRESSES: usize = 32;

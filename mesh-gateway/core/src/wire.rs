@@ -4,7 +4,11 @@
 //! what an older version must not ignore is announced as a required feature in HELLO. `docs/protocol.md` has the same
 //! messages as a `.proto` schema.
 
+mod service;
+
 use prost::{Message, Oneof};
+
+pub use service::{Endpoint, Export, Exposure, Hints, LoadBalancerIp, Port, Service};
 
 /// One frame; a body that the receiver does not know is `None` and ignored.
 #[derive(Clone, PartialEq, Message)]
@@ -118,13 +122,13 @@ pub struct Progress {
 #[derive(Clone, PartialEq, Message)]
 pub struct Update {
     /// What it is about; a kind that the receiver does not know is `None`.
-    #[prost(oneof = "Id", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Id", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub id: Option<Id>,
     /// Whether the key is gone; without it, a value is missing only because its kind is unknown.
     #[prost(bool, tag = "8")]
     pub gone: bool,
     /// Its value.
-    #[prost(oneof = "Value", tags = "9, 10, 11, 12, 13")]
+    #[prost(oneof = "Value", tags = "9, 10, 11, 12, 13, 14, 15")]
     pub value: Option<Value>,
     /// The cluster that it belongs to, if that is not the sender's.
     #[prost(string, tag = "16")]
@@ -152,6 +156,12 @@ pub enum Id {
     /// An endpoint.
     #[prost(message, tag = "5")]
     Endpoint(EndpointId),
+    /// A namespace, by name; only to the cluster's own nodes.
+    #[prost(string, tag = "6")]
+    Namespace(String),
+    /// The import of a service; only to the cluster's own nodes.
+    #[prost(message, tag = "7")]
+    Import(ServiceId),
 }
 
 /// The cluster itself.
@@ -201,6 +211,12 @@ pub enum Value {
     /// Of [`Id::Endpoint`].
     #[prost(message, tag = "13")]
     Endpoint(Endpoint),
+    /// Of [`Id::Namespace`].
+    #[prost(message, tag = "14")]
+    Namespace(NamespaceSharing),
+    /// Of [`Id::Import`].
+    #[prost(message, tag = "15")]
+    Import(ImportAddresses),
 }
 
 /// Whether a gateway has a session with the cluster.
@@ -253,59 +269,18 @@ pub struct Tunnel {
     pub probe_address: Vec<u8>,
 }
 
-/// A service.
+/// Whether a namespace's services may take part in the clusterset.
 #[derive(Clone, PartialEq, Message)]
-pub struct Service {
-    /// The cluster IPs: 4 or 16 bytes each, at most one per family.
+pub struct NamespaceSharing {
+    /// Whether they may not.
+    #[prost(bool, tag = "1")]
+    pub excluded: bool,
+}
+
+/// The addresses of an import.
+#[derive(Clone, PartialEq, Message)]
+pub struct ImportAddresses {
+    /// The addresses: 4 or 16 bytes each, at most one per family.
     #[prost(bytes = "vec", repeated, tag = "1")]
-    pub cluster_ips: Vec<Vec<u8>>,
-    /// Whether it is headless.
-    #[prost(bool, tag = "2")]
-    pub headless: bool,
-    /// Its ports.
-    #[prost(message, repeated, tag = "3")]
-    pub ports: Vec<Port>,
-    /// Whether it merges with those of the same name in other clusters.
-    #[prost(bool, tag = "4")]
-    pub global: bool,
-    /// Whether other clusters see its backends.
-    #[prost(bool, tag = "5")]
-    pub shared: bool,
-    /// 0 none, 1 local, 2 remote.
-    #[prost(uint32, tag = "6")]
-    pub affinity: u32,
-}
-
-/// A port of a service or an endpoint.
-#[derive(Clone, PartialEq, Message)]
-pub struct Port {
-    /// The name; empty for the unnamed one.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// The protocol's number in an IP header; 0 stands for TCP.
-    #[prost(uint32, tag = "2")]
-    pub protocol: u32,
-    /// The number.
-    #[prost(uint32, tag = "3")]
-    pub port: u32,
-}
-
-/// An endpoint.
-#[derive(Clone, PartialEq, Message)]
-pub struct Endpoint {
-    /// The ports it serves.
-    #[prost(message, repeated, tag = "1")]
-    pub ports: Vec<Port>,
-    /// 1 ready, 2 serving, 4 terminating; other bits are ignored.
-    #[prost(uint32, tag = "2")]
-    pub conditions: u32,
-    /// The node it runs on; empty if none.
-    #[prost(string, tag = "3")]
-    pub node: String,
-    /// The topology zone; empty if unknown.
-    #[prost(string, tag = "4")]
-    pub zone: String,
-    /// Its own host name; empty if none.
-    #[prost(string, tag = "5")]
-    pub hostname: String,
+    pub ips: Vec<Vec<u8>>,
 }

@@ -61,7 +61,7 @@ pub(super) fn nodes(nodes: &Nodes) -> Vec<NodeSession> {
 
 pub(super) fn service(name: &ServiceName, merged: &MergedService) -> Service {
     let foreign = merged.remote.values().next();
-    let definition = merged.local.as_ref().or(foreign);
+    let definition = merged.local.as_ref().or(foreign).map(AsRef::as_ref);
     let backends = merged.endpoints.iter().map(|(cluster, endpoints)| {
         let ready = endpoints.values().filter(|e| e.conditions.ready).count();
         let count = BackendCount {

@@ -89,7 +89,11 @@ impl<M: Maps> Reconcile<M> {
                         self.dirty.insert(service.clone(), update.trace);
                     }
                 }
-                ResourceId::Cluster | ResourceId::Node(_) | ResourceId::Tunnel(_) => {}
+                ResourceId::Cluster
+                | ResourceId::Node(_)
+                | ResourceId::Tunnel(_)
+                | ResourceId::Namespace(_)
+                | ResourceId::Import(_) => {}
             }
         }
         self.take_touched();

@@ -3,7 +3,7 @@
 //! Of an endpoint's addresses the first counts, as for kube-proxy. A condition that is not set is good: `ready` and
 //! `serving` are then true, `terminating` is false.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint, EndpointPort},
@@ -62,7 +62,7 @@ fn service(slice: &EndpointSlice) -> Option<ServiceName> {
     ServiceName::parse(namespace.as_str(), label).ok()
 }
 
-fn ports(given: &[GivenPort], flaws: &mut Vec<Flaw>) -> Vec<EndpointPort> {
+fn ports(given: &[GivenPort], flaws: &mut Vec<Flaw>) -> Arc<[EndpointPort]> {
     let mut ports = Vec::new();
     for given in given {
         // A port without a number stands for all ports, which no service port can be joined with.
@@ -78,7 +78,7 @@ fn ports(given: &[GivenPort], flaws: &mut Vec<Flaw>) -> Vec<EndpointPort> {
     }
     ports.sort();
     ports.dedup();
-    ports
+    ports.into()
 }
 
 fn endpoint_address(given: &GivenEndpoint, is_v4: bool) -> Result<IpAddr, Flaw> {
@@ -95,13 +95,14 @@ fn endpoint_address(given: &GivenEndpoint, is_v4: bool) -> Result<IpAddr, Flaw> 
     })
 }
 
-fn endpoint(given: &GivenEndpoint, ports: &[EndpointPort], flaws: &mut Vec<Flaw>) -> Endpoint {
+fn endpoint(given: &GivenEndpoint, ports: &Arc<[EndpointPort]>, flaws: &mut Vec<Flaw>) -> Endpoint {
     Endpoint {
-        ports: ports.to_vec(),
+        ports: Arc::clone(ports),
         conditions: conditions(given.conditions.as_ref()),
         node: endpoint_node(given.node_name.as_deref(), flaws),
-        zone: node::zone(given.zone.as_deref(), flaws),
-        hostname: hostname(given.hostname.as_deref(), flaws),
+        zone: node::zone(given.zone.as_deref(), flaws).map(Arc::from),
+        hostname: hostname(given.hostname.as_deref(), flaws).map(Arc::from),
+        hints: None,
     }
 }
 

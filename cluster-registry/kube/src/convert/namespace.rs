@@ -1,11 +1,11 @@
-//! A Namespace says one thing: whether its services may be global.
+//! A Namespace says two things: that it exists, and whether its services may be global or exported.
 
-use cluster_registry::name::Namespace as NamespaceName;
+use cluster_registry::{mcs::NamespaceSharing, name::Namespace as NamespaceName};
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::core::PartialObjectMeta;
 
 use super::{Convert, Flaw, KeyError, NotOurs, name, sharing};
-use crate::object::{NamespaceSharing, Object, ObjectKey};
+use crate::object::{Object, ObjectKey};
 
 impl Convert for Namespace {
     fn key(&self) -> Result<ObjectKey, KeyError> {

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use cluster_registry::service::{Service as RegistryService, ServicePort};
+use cluster_registry::service::{Service as RegistryService, ServiceKind, ServicePort};
 use k8s_openapi::api::core::v1::{Service, ServicePort as GivenPort, ServiceSpec};
 
 use super::{
@@ -34,8 +34,9 @@ impl Convert for Service {
             return Err(NotOurs::ExternalName);
         }
         let ips = given.map(cluster_ips).unwrap_or_default();
-        service.headless = ips.contains(&HEADLESS);
-        if !service.headless {
+        if ips.contains(&HEADLESS) {
+            service.kind = ServiceKind::Headless;
+        } else {
             service.cluster_ips = addresses(&ips, flaws);
             if service.cluster_ips.is_empty() {
                 flaws.push(Flaw::NoClusterIp);
@@ -95,9 +96,5 @@ fn service_port(given: &GivenPort, taken: &[ServicePort]) -> Result<ServicePort,
             protocol,
         });
     }
-    Ok(ServicePort {
-        name,
-        protocol,
-        port: number,
-    })
+    Ok(ServicePort::new(name, protocol, number))
 }

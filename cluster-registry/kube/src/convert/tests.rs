@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint},
+    mcs::NamespaceSharing,
     node::Node as RegistryNode,
     service::{ClusterAffinity, Service as RegistryService, Sharing},
 };
@@ -14,7 +15,7 @@ use k8s_openapi::api::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::object::{NamespaceSharing, Slice};
+use crate::object::Slice;
 
 #[test]
 fn a_service_is_its_own_clusters_unless_it_says_so() {
@@ -117,7 +118,7 @@ fn a_headless_service_has_no_address() {
     let (service, flaws) = service(json!({"metadata": {"name": "db"},
         "spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 5432}]}}));
 
-    assert!(service.headless);
+    assert!(service.is_headless());
     assert_eq!(service.cluster_ips, [] as [IpAddr; 0]);
     assert_eq!(flaws, [] as [String; 0]);
 }
@@ -126,7 +127,7 @@ fn a_headless_service_has_no_address() {
 fn a_service_without_an_address_counts_and_is_told() {
     let (service, flaws) = service(json!({"metadata": {"name": "db"}, "spec": {"clusterIP": ""}}));
 
-    assert!(!service.headless);
+    assert!(!service.is_headless());
     assert_eq!(
         flaws,
         [

@@ -1,6 +1,6 @@
 //! Tests of what follows from objects, and of the index against a naive one.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use cluster_registry::{endpoint::EndpointPort, service::Protocol};
 use proptest::prelude::*;
@@ -53,11 +53,11 @@ fn an_endpoint_in_two_slices_has_the_ports_of_both() {
     index.set(slice_key("a"), Some(slice("web", &[(1, READY, 80)])));
     index.set(slice_key("b"), Some(slice("web", &[(1, READY, 443)])));
 
-    let ports = endpoint(&mut index).unwrap().ports;
+    let ports = &endpoint(&mut index).unwrap().ports;
     assert_eq!(ports.iter().map(|p| p.port).collect::<Vec<_>>(), [80, 443]);
 
     index.set(slice_key("a"), None);
-    let ports = endpoint(&mut index).unwrap().ports;
+    let ports = &endpoint(&mut index).unwrap().ports;
     assert_eq!(ports.iter().map(|p| p.port).collect::<Vec<_>>(), [443]);
 }
 
@@ -221,15 +221,12 @@ fn global_service() -> Object {
 fn slice(service: &str, endpoints: &[(u8, Conditions, u16)]) -> Object {
     let endpoint = |(host, conditions, port): &(u8, Conditions, u16)| {
         let endpoint = Endpoint {
-            ports: vec![EndpointPort {
+            conditions: *conditions,
+            ..Endpoint::ready([EndpointPort {
                 name: None,
                 protocol: Protocol::Tcp,
                 port: *port,
-            }],
-            conditions: *conditions,
-            node: None,
-            zone: None,
-            hostname: None,
+            }])
         };
         (IpAddr::from([10, 1, 0, *host]), endpoint)
     };
@@ -241,7 +238,7 @@ fn slice(service: &str, endpoints: &[(u8, Conditions, u16)]) -> Object {
 
 static WEB: LazyLock<ServiceName> = LazyLock::new(|| ServiceName::parse("shop", "web").unwrap());
 
-fn endpoint(index: &mut Index) -> Option<Endpoint> {
+fn endpoint(index: &mut Index) -> Option<Arc<Endpoint>> {
     let Resource::Endpoint(endpoint) = index.resource(&endpoint_id("web", 1))? else {
         panic!("an endpoint's id has an endpoint");
     };
@@ -249,7 +246,9 @@ fn endpoint(index: &mut Index) -> Option<Endpoint> {
 }
 
 fn is_global(index: &mut Index) -> bool {
-    match &index.take_changes()[..] {
+    let mut changes = index.take_changes();
+    changes.retain(|(id, _)| !matches!(id, ResourceId::Namespace(_)));
+    match &changes[..] {
         [(ResourceId::Service(name), Some(Resource::Service(service)))] if *name == *WEB => {
             service.sharing.global
         }

@@ -64,6 +64,7 @@ async fn changes_follow() {
         .until(|state| !state.contains_key("service shop/web"))
         .await;
     server.delete("endpointslices", "web");
+    server.delete("namespaces", "shop");
     running.until(BTreeMap::is_empty).await;
     assert_eq!(server.lists("services"), 1);
 }
@@ -301,7 +302,8 @@ fn name(id: &ResourceId) -> String {
         ResourceId::Service(service) => format!("service {service}"),
         ResourceId::Endpoint(service, address) => format!("endpoint {service} {address}"),
         ResourceId::Node(node) => format!("node {node}"),
-        ResourceId::Cluster | ResourceId::Tunnel(_) => panic!("{id:?}"),
+        ResourceId::Namespace(namespace) => format!("namespace {namespace}"),
+        ResourceId::Cluster | ResourceId::Tunnel(_) | ResourceId::Import(_) => panic!("{id:?}"),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 fn a_removed_peers_resources_and_its_control_state_are_gone() {
     let mut east = linked();
     import(&mut east, web_id(), Some(web(true, true))).unwrap();
-    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
 
     east.remove_peer(&cluster("west"));
 
@@ -30,8 +30,8 @@ fn a_removed_peers_resources_and_its_control_state_are_gone() {
 fn a_narrower_grant_withdraws_what_it_no_longer_covers() {
     let mut east = linked();
     import(&mut east, web_id(), Some(web(true, true))).unwrap();
-    import(&mut east, endpoint_id("10.2.0.1"), Some(READY)).unwrap();
-    import(&mut east, endpoint_id("10.3.0.1"), Some(READY)).unwrap();
+    import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
+    import(&mut east, endpoint_id("10.3.0.1"), Some(READY.clone())).unwrap();
     let mut narrower = link("west");
     narrower.grants.cidrs = vec!["10.2.0.0/16".parse().unwrap()];
 

@@ -202,13 +202,14 @@ fn endpoint(cluster: &str, number: u8) -> (Key, Resource) {
         id: ResourceId::Endpoint(service, address),
     };
     let endpoint = Endpoint {
-        ports: Vec::new(),
+        ports: [].into(),
         conditions: Conditions::READY,
         node: None,
         zone: None,
         hostname: None,
+        hints: None,
     };
-    (key, Resource::Endpoint(endpoint))
+    (key, endpoint.into())
 }
 
 fn cursor(tape: &mut Tape<'_>) -> Cursor {

@@ -1,21 +1,22 @@
 //! The wire's messages as the registry's types, if they hold.
 
+mod service;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cluster_registry::{
     cluster::{Cluster, Control},
-    endpoint::{Conditions, Endpoint, EndpointPort},
-    name::{ClusterName, NodeName, ParseNameError, PortName, ServiceLabel, ServiceName},
+    mcs::NamespaceSharing,
+    name::{ClusterName, Namespace, NodeName, ParseNameError, ServiceName},
     node::{Node, PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
-    service::{ClusterAffinity, Protocol, Service, ServicePort, Sharing},
     store::{Cursor, Epoch, Revision},
     trace::TraceContext,
 };
 use ipnet::IpNet;
 
 use crate::{
-    limits::{MAX_NODE_ADDRESSES, MAX_POD_CIDRS, MAX_PORTS, MAX_ZONE_BYTES},
+    limits::{MAX_NODE_ADDRESSES, MAX_POD_CIDRS, MAX_ZONE_BYTES},
     reason::Refusal,
     update::Update,
     wire,
@@ -87,6 +88,10 @@ fn decode_id(id: wire::Id) -> Result<ResourceId, Refusal> {
             decode_service_name(&id.namespace, &id.name)?,
             decode_address(&id.address)?,
         ),
+        wire::Id::Namespace(name) => {
+            ResourceId::Namespace(Namespace::parse(&name).map_err(|e| malformed(&e))?)
+        }
+        wire::Id::Import(id) => ResourceId::Import(decode_service_name(&id.namespace, &id.name)?),
     })
 }
 
@@ -103,10 +108,16 @@ fn decode_value(value: wire::Value) -> Result<Resource, Refusal> {
                 Control::Lost
             },
         }),
-        wire::Value::Node(node) => Resource::Node(decode_node(node)?),
-        wire::Value::Tunnel(tunnel) => Resource::Tunnel(decode_tunnel(&tunnel)?),
-        wire::Value::Service(service) => Resource::Service(decode_service(&service)?),
-        wire::Value::Endpoint(endpoint) => Resource::Endpoint(decode_endpoint(endpoint)?),
+        wire::Value::Node(node) => decode_node(node)?.into(),
+        wire::Value::Tunnel(tunnel) => decode_tunnel(&tunnel)?.into(),
+        wire::Value::Service(given) => service::decode_service(given)?.into(),
+        wire::Value::Endpoint(given) => service::decode_endpoint(given)?.into(),
+        wire::Value::Namespace(sharing) => Resource::Namespace(if sharing.excluded {
+            NamespaceSharing::Excluded
+        } else {
+            NamespaceSharing::Allowed
+        }),
+        wire::Value::Import(given) => service::decode_import(&given)?.into(),
     })
 }
 
@@ -134,101 +145,11 @@ fn decode_tunnel(tunnel: &wire::Tunnel) -> Result<Tunnel, Refusal> {
     })
 }
 
-fn decode_service(service: &wire::Service) -> Result<Service, Refusal> {
-    check_count(service.ports.len(), MAX_PORTS)?;
-    check_count(service.cluster_ips.len(), 2)?;
-    let cluster_ips: Vec<IpAddr> = service
-        .cluster_ips
-        .iter()
-        .map(|a| decode_address(a))
-        .collect::<Result<_, _>>()?;
-    if let [first, second] = cluster_ips.as_slice()
-        && first.is_ipv4() == second.is_ipv4()
-    {
-        return Err(Refusal::MalformedAddress);
-    }
-    let ports = service.ports.iter().map(|port| {
-        Ok(ServicePort {
-            name: decode_port_name(&port.name)?,
-            protocol: decode_protocol(port.protocol)?,
-            port: decode_port(port.port)?,
-        })
-    });
-    Ok(Service {
-        cluster_ips,
-        headless: service.headless,
-        ports: ports.collect::<Result<_, _>>()?,
-        sharing: Sharing {
-            global: service.global,
-            shared: service.shared,
-            affinity: decode_affinity(service.affinity)?,
-        },
-    })
-}
-
-fn decode_endpoint(endpoint: wire::Endpoint) -> Result<Endpoint, Refusal> {
-    check_count(endpoint.ports.len(), MAX_PORTS)?;
-    let ports = endpoint.ports.iter().map(|port| {
-        Ok(EndpointPort {
-            name: decode_port_name(&port.name)?,
-            protocol: decode_protocol(port.protocol)?,
-            port: decode_port(port.port)?,
-        })
-    });
-    let mut ports: Vec<EndpointPort> = ports.collect::<Result<_, _>>()?;
-    ports.sort();
-    let node = match endpoint.node.as_str() {
-        "" => None,
-        name => Some(NodeName::parse(name).map_err(|e| malformed(&e))?),
-    };
-    // A host name is one label, as a service's name is.
-    let hostname = match endpoint.hostname.as_str() {
-        "" => None,
-        name => Some(ServiceLabel::parse(name).map_err(|e| malformed(&e))?),
-    };
-    Ok(Endpoint {
-        ports,
-        conditions: Conditions {
-            ready: endpoint.conditions & 1 != 0,
-            serving: endpoint.conditions & 2 != 0,
-            terminating: endpoint.conditions & 4 != 0,
-        },
-        node,
-        zone: decode_zone(endpoint.zone)?,
-        hostname: hostname.map(|name| name.as_str().to_owned()),
-    })
-}
-
-fn decode_affinity(affinity: u32) -> Result<ClusterAffinity, Refusal> {
-    match affinity {
-        0 => Ok(ClusterAffinity::None),
-        1 => Ok(ClusterAffinity::Local),
-        2 => Ok(ClusterAffinity::Remote),
-        _ => Err(Refusal::OutOfRange),
-    }
-}
-
-fn decode_protocol(protocol: u32) -> Result<Protocol, Refusal> {
-    match protocol {
-        0 | 6 => Ok(Protocol::Tcp),
-        17 => Ok(Protocol::Udp),
-        132 => Ok(Protocol::Sctp),
-        _ => Err(Refusal::OutOfRange),
-    }
-}
-
 fn decode_port(port: u32) -> Result<u16, Refusal> {
     match u16::try_from(port) {
         Ok(0) | Err(_) => Err(Refusal::OutOfRange),
         Ok(port) => Ok(port),
     }
-}
-
-fn decode_port_name(name: &str) -> Result<Option<PortName>, Refusal> {
-    if name.is_empty() {
-        return Ok(None);
-    }
-    PortName::parse(name).map(Some).map_err(|e| malformed(&e))
 }
 
 /// A zone is the value of a Kubernetes label.

@@ -1,17 +1,19 @@
 //! The registry's types as they go onto the wire.
 
+mod service;
+
 use std::net::IpAddr;
 
 use cluster_registry::{
     cluster::{Cluster, Control},
-    endpoint::{Conditions, Endpoint},
-    name::{ClusterName, PortName},
+    mcs::NamespaceSharing,
+    name::ClusterName,
     node::{Node, Tunnel},
     resource::{Resource, ResourceId},
-    service::{ClusterAffinity, Protocol, Service},
     store::{Change, Cursor},
     trace::TraceContext,
 };
+use ipnet::IpNet;
 
 use crate::wire;
 
@@ -53,6 +55,11 @@ fn encode_id(id: &ResourceId) -> wire::Id {
             name: service.name.as_str().to_owned(),
             address: encode_address(*address),
         }),
+        ResourceId::Namespace(name) => wire::Id::Namespace(name.as_str().to_owned()),
+        ResourceId::Import(service) => wire::Id::Import(wire::ServiceId {
+            namespace: service.namespace.as_str().to_owned(),
+            name: service.name.as_str().to_owned(),
+        }),
     }
 }
 
@@ -61,8 +68,17 @@ fn encode_value(value: &Resource) -> wire::Value {
         Resource::Cluster(cluster) => wire::Value::Cluster(encode_cluster(*cluster)),
         Resource::Node(node) => wire::Value::Node(encode_node(node)),
         Resource::Tunnel(tunnel) => wire::Value::Tunnel(encode_tunnel(tunnel)),
-        Resource::Service(service) => wire::Value::Service(encode_service(service)),
-        Resource::Endpoint(endpoint) => wire::Value::Endpoint(encode_endpoint(endpoint)),
+        Resource::Service(service) => wire::Value::Service(service::encode_service(service)),
+        Resource::Endpoint(endpoint) => wire::Value::Endpoint(service::encode_endpoint(endpoint)),
+        Resource::Namespace(sharing) => wire::Value::Namespace(wire::NamespaceSharing {
+            excluded: match sharing {
+                NamespaceSharing::Allowed => false,
+                NamespaceSharing::Excluded => true,
+            },
+        }),
+        Resource::Import(import) => wire::Value::Import(wire::ImportAddresses {
+            ips: import.ips.iter().map(|ip| encode_address(*ip)).collect(),
+        }),
     }
 }
 
@@ -81,10 +97,7 @@ fn encode_node(node: &Node) -> wire::Node {
         pod_cidrs: node
             .pod_cidrs
             .iter()
-            .map(|cidr| wire::Cidr {
-                address: encode_address(cidr.addr()),
-                prefix: u32::from(cidr.prefix_len()),
-            })
+            .map(|cidr| encode_cidr(*cidr))
             .collect(),
         zone: node.zone.clone().unwrap_or_default(),
     }
@@ -99,61 +112,10 @@ fn encode_tunnel(tunnel: &Tunnel) -> wire::Tunnel {
     }
 }
 
-fn encode_service(service: &Service) -> wire::Service {
-    let ports = service.ports.iter();
-    wire::Service {
-        cluster_ips: service
-            .cluster_ips
-            .iter()
-            .map(|a| encode_address(*a))
-            .collect(),
-        headless: service.headless,
-        ports: ports
-            .map(|p| encode_port(p.name.as_ref(), p.protocol, p.port))
-            .collect(),
-        global: service.sharing.global,
-        shared: service.sharing.shared,
-        affinity: match service.sharing.affinity {
-            ClusterAffinity::None => 0,
-            ClusterAffinity::Local => 1,
-            ClusterAffinity::Remote => 2,
-        },
-    }
-}
-
-fn encode_endpoint(endpoint: &Endpoint) -> wire::Endpoint {
-    let ports = endpoint.ports.iter();
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    wire::Endpoint {
-        ports: ports
-            .map(|p| encode_port(p.name.as_ref(), p.protocol, p.port))
-            .collect(),
-        conditions: encode_conditions(endpoint.conditions),
-        node: endpoint
-            .node
-            .as_ref()
-            .map(|n| n.as_str().to_owned())
-            .unwrap_or_default(),
-        zone: text(&endpoint.zone),
-        hostname: text(&endpoint.hostname),
-    }
-}
-
-fn encode_conditions(conditions: Conditions) -> u32 {
-    u32::from(conditions.ready)
-        | u32::from(conditions.serving) << 1
-        | u32::from(conditions.terminating) << 2
-}
-
-fn encode_port(name: Option<&PortName>, protocol: Protocol, port: u16) -> wire::Port {
-    wire::Port {
-        name: name.map(|n| n.as_str().to_owned()).unwrap_or_default(),
-        // The most frequent protocol takes no bytes.
-        protocol: match protocol {
-            Protocol::Tcp => 0,
-            Protocol::Udp | Protocol::Sctp => u32::from(protocol.number()),
-        },
-        port: u32::from(port),
+fn encode_cidr(cidr: IpNet) -> wire::Cidr {
+    wire::Cidr {
+        address: encode_address(cidr.addr()),
+        prefix: u32::from(cidr.prefix_len()),
     }
 }
 

@@ -1,22 +1,26 @@
 //! Round trips of every kind of resource, and what hostile updates come to.
 
-use std::net::IpAddr;
+mod any;
+
+use std::{net::IpAddr, sync::Arc};
 
 use cluster_registry::{
-    cluster::{Cluster, Control},
-    endpoint::{Conditions, Endpoint, EndpointPort},
+    endpoint::{Conditions, Endpoint, EndpointPort, Hints},
+    mcs::{Export, MAX_EXPORTED_BYTES},
     name::{ClusterName, NodeName, PortName, ServiceName},
-    node::{Node, PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
-    service::{ClusterAffinity, Protocol, Service, ServicePort, Sharing},
+    service::{
+        Exposure, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES, MAX_SOURCE_RANGES, Protocol, Service,
+        ServicePort,
+    },
     store::{Change, Revision},
-    trace::TraceContext,
 };
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
 use crate::{limits::MAX_UPDATE_BYTES, reason::Refusal, update::Update, wire};
+use any::any_change;
 
 proptest! {
     #[test]
@@ -112,6 +116,7 @@ fn malformed_names_ports_and_counts_are_refused() {
         name: name.to_owned(),
         protocol,
         port,
+        ..wire::Port::default()
     };
     let cases = [
         (vec![port("A", 6, 80)], Refusal::MalformedName),
@@ -154,37 +159,187 @@ fn a_malformed_trace_costs_only_the_trace() {
 }
 
 #[test]
-fn the_longest_resources_fit_into_an_update() {
+fn the_longest_endpoint_fits_into_an_update() {
     let ports = (0..256).map(|number| EndpointPort {
         name: Some(PortName::parse(&format!("{number:063}")).unwrap()),
         protocol: Protocol::Sctp,
         port: u16::MAX,
     });
+    let node = NodeName::parse(&vec!["a".repeat(62); 4].join(".")).unwrap();
     let endpoint = Endpoint {
         ports: ports.collect(),
         conditions: Conditions::READY,
-        node: Some(NodeName::parse(&vec!["a".repeat(62); 4].join(".")).unwrap()),
-        zone: Some("z".repeat(63)),
-        hostname: Some("h".repeat(63)),
+        node: Some(node.clone()),
+        zone: Some("z".repeat(63).into()),
+        hostname: Some("h".repeat(63).into()),
+        hints: Some(Arc::new(Hints {
+            zones: vec!["z".repeat(63).into(); 8],
+            nodes: vec![node; 8],
+        })),
     };
-    let label = "a".repeat(63);
+    let id = ResourceId::Endpoint(longest_name(), IpAddr::from([0xfd; 16]));
+
+    assert_fits(id, Resource::from(endpoint));
+}
+
+#[test]
+fn a_service_that_is_long_in_every_way_fits_into_an_update() {
+    let ports = (0..100).map(|number| {
+        let name = PortName::parse(&format!("{number:063}")).unwrap();
+        ServicePort {
+            node_port: Some(std::num::NonZeroU16::MAX),
+            ..ServicePort::new(Some(name), Protocol::Sctp, u16::MAX)
+        }
+    });
+    let address = IpAddr::from([0xfd; 16]);
+    let balanced = LoadBalancerIp {
+        ip: address,
+        mode: cluster_registry::service::IpMode::Proxy,
+    };
+    let service = Service {
+        ports: ports.collect(),
+        export: Some(Box::new(Export {
+            labels: (0..MAX_EXPORTED_BYTES / 64)
+                .map(|n| (format!("{n:064}"), String::new()))
+                .collect(),
+            ..Export::default()
+        })),
+        exposure: Some(Box::new(Exposure {
+            external_ips: vec![address; MAX_OUTSIDE_ADDRESSES],
+            load_balancer: vec![balanced; MAX_OUTSIDE_ADDRESSES],
+            source_ranges: vec![address.into(); MAX_SOURCE_RANGES],
+            ..Exposure::default()
+        })),
+        ..Service::default()
+    };
+
+    assert_fits(ResourceId::Service(longest_name()), Resource::from(service));
+}
+
+#[test]
+fn an_endpoint_of_a_usual_size_takes_less_than_160_bytes() {
+    let port = |name: &str, port| EndpointPort {
+        name: Some(PortName::parse(name).unwrap()),
+        protocol: Protocol::Tcp,
+        port,
+    };
+    let endpoint = Endpoint {
+        node: Some(NodeName::parse("ip-10-11-12-13.eu-central-1.compute.internal").unwrap()),
+        zone: Some("eu-central-1a".into()),
+        hints: Some(Arc::new(Hints {
+            zones: vec!["eu-central-1a".into()],
+            nodes: Vec::new(),
+        })),
+        ..Endpoint::ready([port("http", 8080), port("metrics", 9090)])
+    };
     let change = Change {
         key: Key {
-            cluster: cluster(&label),
+            cluster: cluster("east"),
             id: ResourceId::Endpoint(
-                ServiceName::parse(&label, &label).unwrap(),
-                IpAddr::from([0xfd; 16]),
+                ServiceName::parse("shop", "checkout").unwrap(),
+                IpAddr::from([10, 1, 2, 3]),
             ),
         },
-        value: Some(Resource::Endpoint(endpoint)),
+        value: Some(endpoint.into()),
+        revision: Revision(1),
+        trace: None,
+    };
+
+    let bytes = encode_change(&change, &cluster("east")).encoded_len();
+
+    assert!(bytes < 160, "{bytes} bytes");
+}
+
+#[test]
+fn a_field_of_a_later_version_is_ignored() {
+    let mut bytes = with_service(wire::Service::default()).encode_to_vec();
+    // Field 900, a varint.
+    bytes.extend([0xa0, 0x38, 0x07]);
+
+    let update = wire::Update::decode(bytes.as_slice()).unwrap();
+
+    assert_eq!(
+        decode(update),
+        decode(with_service(wire::Service::default()))
+    );
+}
+
+#[test]
+fn a_service_out_of_its_limits_is_refused() {
+    let export = |length: usize| wire::Export {
+        labels: [("a".to_owned(), "b".repeat(length))].into(),
+        ..wire::Export::default()
+    };
+    let exposure = wire::Exposure {
+        external_ips: vec![vec![10, 0, 0, 1]; MAX_OUTSIDE_ADDRESSES + 1],
+        ..wire::Exposure::default()
+    };
+    let plain = wire::Service::default;
+    let cases = [
+        (wire::Service { kind: 4, ..plain() }, Refusal::OutOfRange),
+        (
+            wire::Service {
+                kind: 1,
+                headless: true,
+                ..plain()
+            },
+            Refusal::OutOfRange,
+        ),
+        (
+            wire::Service {
+                ip_families: vec![5],
+                ..plain()
+            },
+            Refusal::OutOfRange,
+        ),
+        (
+            wire::Service {
+                traffic_distribution: 3,
+                ..plain()
+            },
+            Refusal::OutOfRange,
+        ),
+        (
+            wire::Service {
+                export: Some(export(MAX_EXPORTED_BYTES)),
+                ..plain()
+            },
+            Refusal::TooMany,
+        ),
+        (
+            wire::Service {
+                exposure: Some(exposure),
+                ..plain()
+            },
+            Refusal::TooMany,
+        ),
+    ];
+    for (service, refusal) in cases {
+        assert_eq!(decode(with_service(service)), Err(refusal));
+    }
+}
+
+fn assert_fits(id: ResourceId, value: Resource) {
+    let change = Change {
+        key: Key {
+            cluster: cluster(&"a".repeat(63)),
+            id,
+        },
+        value: Some(value),
         revision: Revision(u64::MAX),
         trace: None,
     };
 
     let update = encode_change(&change, &cluster("east"));
 
-    assert!(update.encoded_len() <= MAX_UPDATE_BYTES);
+    let bytes = update.encoded_len();
+    assert!(bytes <= MAX_UPDATE_BYTES, "{bytes} bytes");
     assert!(decode_update(update, &cluster("east"), Origins::Any).is_ok());
+}
+
+fn longest_name() -> ServiceName {
+    let label = "a".repeat(63);
+    ServiceName::parse(&label, &label).unwrap()
 }
 
 fn decode(update: wire::Update) -> Result<Update, Refusal> {
@@ -217,165 +372,4 @@ fn with_service(service: wire::Service) -> wire::Update {
 
 fn cluster(name: &str) -> ClusterName {
     ClusterName::parse(name).unwrap()
-}
-
-fn any_change() -> impl Strategy<Value = Change> {
-    let value = prop_oneof![
-        any_cluster(),
-        any_node(),
-        any_tunnel(),
-        any_service(),
-        any_endpoint()
-    ];
-    let trace = prop::option::of((1..=u8::MAX, 1..=u8::MAX, any::<bool>()));
-    ("[a-z]{1,8}", value, any::<bool>(), trace).prop_map(
-        |(origin, (id, value), is_present, trace)| Change {
-            key: Key {
-                cluster: cluster(&origin),
-                id,
-            },
-            value: is_present.then_some(value),
-            revision: Revision(1),
-            trace: trace.map(|(trace_id, span_id, sampled)| TraceContext {
-                trace_id: [trace_id; 16],
-                span_id: [span_id; 8],
-                sampled,
-            }),
-        },
-    )
-}
-
-fn any_cluster() -> BoxedStrategy<(ResourceId, Resource)> {
-    prop_oneof![Just(Control::Connected), Just(Control::Lost)]
-        .prop_map(|control| (ResourceId::Cluster, Resource::Cluster(Cluster { control })))
-        .boxed()
-}
-
-fn any_node() -> BoxedStrategy<(ResourceId, Resource)> {
-    let cidr = (any_address(), 0..=32u8)
-        .prop_map(|(address, prefix)| ipnet::IpNet::new(address, prefix).unwrap().trunc());
-    let cidrs = prop::collection::vec(cidr, 0..4);
-    let addresses = prop::collection::vec(any_address(), 0..4);
-    (any_node_name(), addresses, cidrs, any_label())
-        .prop_map(|(name, addresses, pod_cidrs, zone)| {
-            let node = Node {
-                addresses,
-                pod_cidrs,
-                zone,
-            };
-            (ResourceId::Node(name), Resource::Node(node))
-        })
-        .boxed()
-}
-
-fn any_tunnel() -> BoxedStrategy<(ResourceId, Resource)> {
-    let ports = (1..=u16::MAX, 1..=u16::MAX);
-    (any_node_name(), any::<[u8; 32]>(), ports, any_address())
-        .prop_map(|(name, key, (port, probe_port), probe_address)| {
-            let tunnel = Tunnel {
-                public_key: PublicKey(key),
-                port,
-                probe_port,
-                probe_address,
-            };
-            (ResourceId::Tunnel(name), Resource::Tunnel(tunnel))
-        })
-        .boxed()
-}
-
-fn any_service() -> BoxedStrategy<(ResourceId, Resource)> {
-    let ports = prop::collection::vec(any_port(), 0..4);
-    let affinity = prop_oneof![
-        Just(ClusterAffinity::None),
-        Just(ClusterAffinity::Local),
-        Just(ClusterAffinity::Remote)
-    ];
-    let flags = any::<(bool, bool, bool)>();
-    (any_service_name(), any_address(), ports, flags, affinity)
-        .prop_map(|(name, address, ports, flags, affinity)| {
-            let ports = ports.into_iter();
-            let service = Service {
-                cluster_ips: vec![address],
-                headless: flags.0,
-                ports: ports
-                    .map(|(name, protocol, port)| ServicePort {
-                        name,
-                        protocol,
-                        port,
-                    })
-                    .collect(),
-                sharing: Sharing {
-                    global: flags.1,
-                    shared: flags.2,
-                    affinity,
-                },
-            };
-            (ResourceId::Service(name), Resource::Service(service))
-        })
-        .boxed()
-}
-
-fn any_endpoint() -> BoxedStrategy<(ResourceId, Resource)> {
-    let ports = prop::collection::vec(any_port(), 0..4);
-    let place = (prop::option::of(any_node_name()), any_label(), any_label());
-    let flags = any::<(bool, bool, bool)>();
-    (any_service_name(), any_address(), ports, flags, place)
-        .prop_map(|(name, address, ports, flags, place)| {
-            let ports = ports.into_iter();
-            let mut ports: Vec<EndpointPort> = ports
-                .map(|(name, protocol, port)| EndpointPort {
-                    name,
-                    protocol,
-                    port,
-                })
-                .collect();
-            ports.sort();
-            let endpoint = Endpoint {
-                ports,
-                conditions: Conditions {
-                    ready: flags.0,
-                    serving: flags.1,
-                    terminating: flags.2,
-                },
-                node: place.0,
-                zone: place.1,
-                hostname: place.2,
-            };
-            let id = ResourceId::Endpoint(name, address);
-            (id, Resource::Endpoint(endpoint))
-        })
-        .boxed()
-}
-
-fn any_port() -> impl Strategy<Value = (Option<PortName>, Protocol, u16)> {
-    let protocol = prop_oneof![
-        Just(Protocol::Tcp),
-        Just(Protocol::Udp),
-        Just(Protocol::Sctp)
-    ];
-    let name = any_label().prop_map(|name| name.map(|name| PortName::parse(&name).unwrap()));
-    (name, protocol, 1..=u16::MAX)
-}
-
-fn any_address() -> impl Strategy<Value = IpAddr> {
-    // Not below 0x01 in the first byte, where IPv4-mapped addresses are.
-    let v6 = (1..=u8::MAX, any::<[u8; 15]>()).prop_map(|(first, rest)| {
-        let mut bytes = [first; 16];
-        bytes[1..].copy_from_slice(&rest);
-        IpAddr::from(bytes)
-    });
-    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), v6]
-}
-
-fn any_label() -> impl Strategy<Value = Option<String>> {
-    prop::option::of("[a-z0-9]{1,12}")
-}
-
-fn any_node_name() -> impl Strategy<Value = NodeName> {
-    "[a-z0-9]{1,8}(\\.[a-z]{1,8})?".prop_map(|name| NodeName::parse(&name).unwrap())
-}
-
-fn any_service_name() -> impl Strategy<Value = ServiceName> {
-    ("[a-z]{1,8}", "[a-z]{1,8}")
-        .prop_map(|(namespace, name)| ServiceName::parse(&namespace, &name).unwrap())
 }

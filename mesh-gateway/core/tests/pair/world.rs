@@ -349,13 +349,8 @@ fn service_key(side: Side, name: &str) -> Key {
 }
 
 fn service(port: u16) -> Resource {
-    let port = ServicePort {
-        name: None,
-        protocol: Protocol::Tcp,
-        port,
-    };
-    Resource::Service(Service {
-        ports: vec![port],
+    Resource::from(Service {
+        ports: vec![ServicePort::new(None, Protocol::Tcp, port)],
         ..Service::default()
     })
 }

@@ -108,7 +108,7 @@ impl Publisher {
                     Some(request) = server.next() => request.answer(&store),
                     Some((key, is_present)) = changes.recv() => {
                         if is_present {
-                            store.put(key, Resource::Service(Service::default()), Some(TRACE));
+                            store.put(key, Resource::from(Service::default()), Some(TRACE));
                         } else {
                             store.delete(&key, Some(TRACE));
                         }

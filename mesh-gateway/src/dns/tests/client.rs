@@ -7,9 +7,9 @@ use std::{
 };
 
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint},
+    endpoint::Endpoint,
     name::{ClusterName, ServiceName},
-    service::{Service, Sharing},
+    service::{Service, ServiceKind, Sharing},
     view::{MergedService, View},
 };
 use hickory_proto::{
@@ -151,16 +151,14 @@ fn view() -> View {
         (name, Arc::new(service))
     });
     View {
-        cluster: name("east"),
-        clusters: Default::default(),
-        nodes: Default::default(),
-        services: services.into(),
+        services: services.into_iter().collect(),
+        ..View::new(name("east"))
     }
 }
 
 fn service(cluster_ips: &[&str], global: bool) -> MergedService {
     MergedService {
-        local: Some(Service {
+        local: Some(Arc::new(Service {
             cluster_ips: cluster_ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             sharing: Sharing {
                 global,
@@ -168,7 +166,7 @@ fn service(cluster_ips: &[&str], global: bool) -> MergedService {
                 ..Sharing::default()
             },
             ..Service::default()
-        }),
+        })),
         ..MergedService::default()
     }
 }
@@ -176,15 +174,9 @@ fn service(cluster_ips: &[&str], global: bool) -> MergedService {
 fn many() -> MergedService {
     let mut service = service(&[], true);
     if let Some(local) = &mut service.local {
-        local.headless = true;
+        Arc::make_mut(local).kind = ServiceKind::Headless;
     }
-    let endpoint = Arc::new(Endpoint {
-        ports: Vec::new(),
-        conditions: Conditions::READY,
-        node: None,
-        zone: None,
-        hostname: None,
-    });
+    let endpoint = Arc::new(Endpoint::ready([]));
     let addresses = (0..200).flat_map(|n: u8| {
         let v6 = format!("fd00:10::{n:x}");
         [format!("10.1.0.{n}"), v6].map(|text| text.parse().unwrap())

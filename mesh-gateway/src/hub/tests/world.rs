@@ -10,7 +10,7 @@ use std::{
 use certs::identity::{SpiffeId, TrustDomain};
 use clap::Parser;
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint},
+    endpoint::Endpoint,
     import::Namespaces,
     link::{Dial, LinkSpec},
     name::{ClusterName, Namespace, ServiceName},
@@ -306,21 +306,14 @@ pub(super) fn service(namespace: &str, service_name: &str) -> Said {
         ..Service::default()
     };
     let name = ServiceName::parse(namespace, service_name).unwrap();
-    (ResourceId::Service(name), Resource::Service(service))
+    (ResourceId::Service(name), Resource::from(service))
 }
 
 /// A ready endpoint.
 pub(super) fn endpoint(namespace: &str, service_name: &str, address: &str) -> Said {
-    let endpoint = Endpoint {
-        ports: Vec::new(),
-        conditions: Conditions::READY,
-        node: None,
-        zone: None,
-        hostname: None,
-    };
     let name = ServiceName::parse(namespace, service_name).unwrap();
     let id = ResourceId::Endpoint(name, address.parse().unwrap());
-    (id, Resource::Endpoint(endpoint))
+    (id, Resource::from(Endpoint::ready([])))
 }
 
 fn service_of(key: &Key) -> (String, String) {
@@ -328,8 +321,10 @@ fn service_of(key: &Key) -> (String, String) {
         ResourceId::Service(name) | ResourceId::Endpoint(name, _) => {
             (name.namespace.to_string(), name.name.to_string())
         }
-        ResourceId::Cluster | ResourceId::Node(_) | ResourceId::Tunnel(_) => {
-            (String::new(), format!("{key:?}"))
-        }
+        ResourceId::Cluster
+        | ResourceId::Node(_)
+        | ResourceId::Tunnel(_)
+        | ResourceId::Namespace(_)
+        | ResourceId::Import(_) => (String::new(), format!("{key:?}")),
     }
 }

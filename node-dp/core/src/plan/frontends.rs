@@ -14,9 +14,9 @@ use super::Problem;
 pub(super) fn frontends(
     service: Option<&MergedService>,
 ) -> impl Iterator<Item = (FrontendKey, &ServicePort)> {
-    let local = service.and_then(|service| service.local.as_ref());
+    let local = service.and_then(|service| service.local.as_deref());
     local
-        .filter(|service| !service.headless)
+        .filter(|service| service.has_frontends())
         .into_iter()
         .flat_map(addressed)
 }
@@ -39,7 +39,7 @@ fn addressed(service: &Service) -> impl Iterator<Item = (FrontendKey, &ServicePo
 
 /// The ports of a service that sockets do not translate.
 pub(super) fn unsupported(service: &MergedService) -> impl Iterator<Item = Problem> {
-    let local = service.local.iter().filter(|local| !local.headless);
+    let local = service.local.iter().filter(|local| local.has_frontends());
     let ports = local.flat_map(|local| &local.ports);
     ports
         .filter(|port| !is_supported(port.protocol))

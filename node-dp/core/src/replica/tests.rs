@@ -157,7 +157,7 @@ fn cluster(control: Control) -> (Key, Resource) {
 fn node(cluster: &str, node: &str) -> (Key, Resource) {
     let id = ResourceId::Node(NodeName::parse(node).unwrap());
     let cluster = name(cluster);
-    (Key { cluster, id }, Resource::Node(Node::default()))
+    (Key { cluster, id }, Resource::from(Node::default()))
 }
 
 fn service(cluster: &str) -> (Key, Resource) {
@@ -171,7 +171,7 @@ fn service(cluster: &str) -> (Key, Resource) {
         },
         ..Service::default()
     };
-    (Key { cluster, id }, Resource::Service(service))
+    (Key { cluster, id }, Resource::from(service))
 }
 
 fn name(text: &str) -> ClusterName {

@@ -182,9 +182,7 @@ fn view(nodes: &[TestNode]) -> View {
         ((cluster, name), Arc::new(merged))
     });
     View {
-        cluster: ClusterName::parse("east").unwrap(),
-        clusters: BTreeMap::new(),
         nodes: nodes.collect(),
-        services: BTreeMap::new(),
+        ..View::new(ClusterName::parse("east").unwrap())
     }
 }

@@ -2,7 +2,7 @@
 
 use cluster_registry::{
     cluster::{Cluster, Control},
-    endpoint::{Conditions, Endpoint, EndpointPort},
+    endpoint::{Endpoint, EndpointPort},
     name::{ClusterName, NodeName, ServiceName},
     node::{Node, PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
@@ -38,36 +38,26 @@ pub(super) fn global(number: u16) -> Vec<Update> {
 pub(super) fn service(cluster: &str, label: &str, cluster_ip: &str) -> Update {
     let service = Service {
         cluster_ips: vec![cluster_ip.parse().unwrap()],
-        headless: false,
-        ports: vec![ServicePort {
-            name: None,
-            protocol: Protocol::Tcp,
-            port: 80,
-        }],
+        ports: vec![ServicePort::new(None, Protocol::Tcp, 80)],
         sharing: Sharing {
             global: true,
             shared: true,
             ..Sharing::default()
         },
+        ..Service::default()
     };
     let id = ResourceId::Service(shop(label));
-    update(cluster, id, Some(Resource::Service(service)))
+    update(cluster, id, Some(Resource::from(service)))
 }
 
 pub(super) fn endpoint(cluster: &str, label: &str, address: &str) -> Update {
-    let endpoint = Endpoint {
-        ports: vec![EndpointPort {
-            name: None,
-            protocol: Protocol::Tcp,
-            port: 8080,
-        }],
-        conditions: Conditions::READY,
-        node: None,
-        zone: None,
-        hostname: None,
-    };
+    let endpoint = Endpoint::ready([EndpointPort {
+        name: None,
+        protocol: Protocol::Tcp,
+        port: 8080,
+    }]);
     let id = ResourceId::Endpoint(shop(label), address.parse().unwrap());
-    update(cluster, id, Some(Resource::Endpoint(endpoint)))
+    update(cluster, id, Some(Resource::from(endpoint)))
 }
 
 /// The other cluster, with one node that has a tunnel.
@@ -88,8 +78,8 @@ pub(super) fn west(control: Control) -> Vec<Update> {
     let tunnel_id = ResourceId::Tunnel(node_name);
     vec![
         cluster("west", control),
-        update("west", node_id, Some(Resource::Node(node))),
-        update("west", tunnel_id, Some(Resource::Tunnel(tunnel))),
+        update("west", node_id, Some(Resource::from(node))),
+        update("west", tunnel_id, Some(Resource::from(tunnel))),
         own_node(),
     ]
 }
@@ -102,7 +92,7 @@ fn own_node() -> Update {
         zone: None,
     };
     let id = ResourceId::Node(NodeName::parse("e1").unwrap());
-    update("east", id, Some(Resource::Node(node)))
+    update("east", id, Some(Resource::from(node)))
 }
 
 pub(super) fn cluster(cluster: &str, control: Control) -> Update {

@@ -123,7 +123,7 @@ fn ips(catalog: &mut Catalog) -> Vec<(String, String)> {
         let (ResourceId::Service(name), Resource::Service(service)) = (id, resource) else {
             panic!();
         };
-        for ip in service.cluster_ips {
+        for ip in &service.cluster_ips {
             ips.push((name.name.to_string(), ip.to_string()));
         }
     }

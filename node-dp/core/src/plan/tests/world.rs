@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use cluster_registry::{
     cluster::{Cluster, Control},
     endpoint::{Conditions, Endpoint, EndpointPort},
-    service::{ClusterAffinity, Protocol, Service, Sharing},
+    service::{ClusterAffinity, Protocol, Service, ServiceKind, Sharing},
+    shared_map::SharedMap,
 };
 
 use super::*;
@@ -36,16 +37,18 @@ impl World {
     /// A service with TCP port 80 at an address, which it gets beside those it has.
     pub(super) fn service(&mut self, label: &str, address: &str) {
         let merged = self.services.entry(service(label)).or_default();
-        let local = merged.local.get_or_insert_with(|| Service {
-            ports: vec![port(Protocol::Tcp)],
-            sharing: Sharing {
-                global: true,
-                shared: true,
-                affinity: ClusterAffinity::None,
-            },
-            ..Service::default()
+        let local = merged.local.get_or_insert_with(|| {
+            Arc::new(Service {
+                ports: vec![port(Protocol::Tcp)],
+                sharing: Sharing {
+                    global: true,
+                    shared: true,
+                    affinity: ClusterAffinity::None,
+                },
+                ..Service::default()
+            })
         });
-        local.cluster_ips.push(ip(address));
+        Arc::make_mut(local).cluster_ips.push(ip(address));
     }
 
     pub(super) fn no_service(&mut self, label: &str) {
@@ -54,7 +57,7 @@ impl World {
 
     pub(super) fn headless(&mut self, label: &str) {
         self.service(label, "10.0.9.9");
-        self.local(label).headless = true;
+        self.local(label).kind = ServiceKind::Headless;
     }
 
     pub(super) fn sctp(&mut self, label: &str, address: &str) {
@@ -68,7 +71,7 @@ impl World {
 
     pub(super) fn local(&mut self, label: &str) -> &mut Service {
         let merged = self.services.get_mut(&service(label)).unwrap();
-        merged.local.as_mut().unwrap()
+        Arc::make_mut(merged.local.as_mut().unwrap())
     }
 
     /// A ready endpoint that serves the TCP port at 8080.
@@ -84,15 +87,12 @@ impl World {
         conditions: Conditions,
     ) {
         let endpoint = Endpoint {
-            ports: vec![EndpointPort {
+            conditions,
+            ..Endpoint::ready([EndpointPort {
                 name: None,
                 protocol: Protocol::Tcp,
                 port: 8080,
-            }],
-            conditions,
-            node: None,
-            zone: None,
-            hostname: None,
+            }])
         };
         let merged = self.services.entry(service(label)).or_default();
         let endpoints = merged.endpoints.entry(name(cluster)).or_default();
@@ -110,7 +110,7 @@ impl World {
         View {
             cluster: name("east"),
             clusters: self.clusters.clone(),
-            nodes: BTreeMap::new(),
+            nodes: SharedMap::new(),
             services: services
                 .map(|(name, service)| (name.clone(), Arc::new(service.clone())))
                 .collect(),
@@ -156,9 +156,5 @@ pub(super) fn ip(text: &str) -> IpAddr {
 }
 
 fn port(protocol: Protocol) -> ServicePort {
-    ServicePort {
-        name: None,
-        protocol,
-        port: 80,
-    }
+    ServicePort::new(None, protocol, 80)
 }

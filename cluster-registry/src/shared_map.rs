@@ -1,0 +1,410 @@
+//! An ordered map that is cloned by reference: a change copies only the path to what it changes.
+//!
+//! A B-tree whose nodes are shared between clones. The view hands out its maps while the merge goes on changing them, so
+//! the cost of a change must not grow with what the map holds. Nodes are as long as what they hold: with tens of
+//! thousands of small maps, fixed slots would cost more than the values.
+
+use std::{fmt, ops::Index, slice, sync::Arc};
+
+/// The most entries of a node: a copy of one stays below a microsecond, and three levels hold 32,768.
+const MAX_ENTRIES: usize = 32;
+
+/// How much room a full node gains at a time.
+const GROWTH: usize = 4;
+
+/// The map.
+pub struct SharedMap<K, V> {
+    root: Node<K, V>,
+    len: usize,
+}
+
+enum Node<K, V> {
+    Leaf(Arc<Vec<(K, V)>>),
+    /// Each child under a key that none of its own is less than.
+    Branch(Arc<Vec<(K, Self)>>),
+}
+
+impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
+    /// Sets a key, and returns what it had.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let (old, right) = self.root.insert(key, value);
+        if let Some((key, right)) = right {
+            let left = std::mem::take(&mut self.root);
+            let first = left.first_key().unwrap_or(&key).clone();
+            self.root = Node::Branch(Arc::new(vec![(first, left), (key, right)]));
+        }
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    /// Removes a key, and returns what it had.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        // Without this, the path to a key that is not there would be copied.
+        self.get(key)?;
+        let old = self.root.remove(key);
+        while let Node::Branch(children) = &self.root
+            && let [(_, only)] = children.as_slice()
+        {
+            self.root = only.clone();
+        }
+        self.len -= usize::from(old.is_some());
+        old
+    }
+}
+
+impl<K: Ord, V> SharedMap<K, V> {
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(entries) => {
+                    let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
+                    return entries.get(at).map(|(_, value)| value);
+                }
+                Node::Branch(children) => node = &children.get(child_of(children, key))?.1,
+            }
+        }
+    }
+
+    /// Whether the key is there.
+    pub fn contains_key(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The entries from a key on, in order.
+    pub fn iter_from<'a>(&'a self, key: &K) -> Iter<'a, K, V> {
+        let mut iter = Iter {
+            branches: Vec::new(),
+            leaf: [].iter(),
+        };
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(entries) => {
+                    let at = entries.partition_point(|(own, _)| own < key);
+                    iter.leaf = entries.get(at..).unwrap_or_default().iter();
+                    return iter;
+                }
+                Node::Branch(children) => {
+                    let mut rest = children
+                        .get(child_of(children, key)..)
+                        .unwrap_or_default()
+                        .iter();
+                    let Some((_, child)) = rest.next() else {
+                        return iter;
+                    };
+                    iter.branches.push(rest);
+                    node = child;
+                }
+            }
+        }
+    }
+}
+
+impl<K, V> SharedMap<K, V> {
+    /// A map without entries.
+    pub fn new() -> Self {
+        Self {
+            root: Node::default(),
+            len: 0,
+        }
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The entries, in the order of their keys.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        let mut iter = Iter {
+            branches: Vec::new(),
+            leaf: [].iter(),
+        };
+        iter.descend(&self.root);
+        iter
+    }
+
+    /// The keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> + Clone {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// The values, in the order of their keys.
+    pub fn values(&self) -> impl Iterator<Item = &V> + Clone {
+        self.iter().map(|(_, value)| value)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.root, &other.root) {
+            (Node::Leaf(one), Node::Leaf(two)) => Arc::ptr_eq(one, two),
+            (Node::Branch(one), Node::Branch(two)) => Arc::ptr_eq(one, two),
+            (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => false,
+        }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Node<K, V> {
+    /// Sets a key, and returns what it had, and the right half of the node if it had to be cut.
+    fn insert(&mut self, key: K, value: V) -> (Option<V>, Option<(K, Self)>) {
+        match self {
+            Self::Leaf(entries) => {
+                let entries = Arc::make_mut(entries);
+                match entries.binary_search_by(|(own, _)| own.cmp(&key)) {
+                    Ok(at) => (Some(std::mem::replace(&mut entries[at].1, value)), None),
+                    Err(at) => {
+                        let right = place(entries, at, (key, value));
+                        let right = right.map(|(key, right)| (key, Self::Leaf(Arc::new(right))));
+                        (None, right)
+                    }
+                }
+            }
+            Self::Branch(children) => {
+                let at = child_of(children, &key);
+                let children = Arc::make_mut(children);
+                if key < children[at].0 {
+                    children[at].0 = key.clone();
+                }
+                let (old, cut) = children[at].1.insert(key, value);
+                let right = cut.and_then(|cut| place(children, at + 1, cut));
+                let right = right.map(|(key, right)| (key, Self::Branch(Arc::new(right))));
+                (old, right)
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        match self {
+            Self::Leaf(entries) => {
+                let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
+                Some(Arc::make_mut(entries).remove(at).1)
+            }
+            Self::Branch(children) => {
+                let at = child_of(children, key);
+                let children = Arc::make_mut(children);
+                let old = children.get_mut(at)?.1.remove(key);
+                if children[at].1.count() == 0 {
+                    children.remove(at);
+                } else if !join(children, at) && at > 0 {
+                    join(children, at - 1);
+                }
+                old
+            }
+        }
+    }
+}
+
+impl<K, V> Node<K, V> {
+    fn first_key(&self) -> Option<&K> {
+        match self {
+            Self::Leaf(entries) => entries.first().map(|(key, _)| key),
+            Self::Branch(children) => children.first().map(|(key, _)| key),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Leaf(entries) => entries.len(),
+            Self::Branch(children) => children.len(),
+        }
+    }
+}
+
+/// Which child a key belongs to.
+fn child_of<K: Ord, V>(children: &[(K, Node<K, V>)], key: &K) -> usize {
+    let after = children.partition_point(|(first, _)| first <= key);
+    after.saturating_sub(1)
+}
+
+/// Inserts an entry, and returns the right part, with its first key, of a node that is then too long.
+fn place<K: Clone, T>(
+    entries: &mut Vec<(K, T)>,
+    at: usize,
+    entry: (K, T),
+) -> Option<(K, Vec<(K, T)>)> {
+    if entries.len() < MAX_ENTRIES {
+        if entries.len() == entries.capacity() {
+            entries.reserve_exact(GROWTH);
+        }
+        entries.insert(at, entry);
+        return None;
+    }
+    // Keys that come in order leave full nodes behind.
+    let cut = if at == entries.len() {
+        at
+    } else {
+        MAX_ENTRIES / 2
+    };
+    let mut right = entries.split_off(cut);
+    if at < cut {
+        entries.insert(at, entry);
+    } else {
+        right.insert(at - cut, entry);
+    }
+    entries.shrink_to(entries.len() + GROWTH);
+    let first = right.first()?.0.clone();
+    Some((first, right))
+}
+
+/// Puts a child and its right neighbour into one if that leaves room to grow, and returns whether it did.
+fn join<K: Clone, V: Clone>(children: &mut Vec<(K, Node<K, V>)>, at: usize) -> bool {
+    let [(_, left), (_, right), ..] = children.get_mut(at..).unwrap_or_default() else {
+        return false;
+    };
+    if left.count() + right.count() > MAX_ENTRIES / 2 {
+        return false;
+    }
+    match (left, right) {
+        (Node::Leaf(left), Node::Leaf(right)) => {
+            Arc::make_mut(left).extend(right.iter().cloned());
+        }
+        (Node::Branch(left), Node::Branch(right)) => {
+            Arc::make_mut(left).extend(right.iter().cloned());
+        }
+        // All leaves are equally deep.
+        (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => return false,
+    }
+    children.remove(at + 1);
+    true
+}
+
+/// The entries of a map in the order of their keys.
+pub struct Iter<'a, K, V> {
+    branches: Vec<slice::Iter<'a, (K, Node<K, V>)>>,
+    leaf: slice::Iter<'a, (K, V)>,
+}
+
+impl<'a, K, V> Iter<'a, K, V> {
+    fn descend(&mut self, mut node: &'a Node<K, V>) {
+        loop {
+            match node {
+                Node::Leaf(entries) => {
+                    self.leaf = entries.iter();
+                    return;
+                }
+                Node::Branch(children) => {
+                    let mut rest = children.iter();
+                    let Some((_, child)) = rest.next() else {
+                        return;
+                    };
+                    self.branches.push(rest);
+                    node = child;
+                }
+            }
+        }
+    }
+}
+
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((key, value)) = self.leaf.next() {
+                return Some((key, value));
+            }
+            match self.branches.last_mut()?.next() {
+                Some((_, child)) => self.descend(child),
+                None => {
+                    self.branches.pop();
+                }
+            }
+        }
+    }
+}
+
+impl<K, V> Clone for Iter<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            branches: self.branches.clone(),
+            leaf: self.leaf.clone(),
+        }
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Iter<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.clone()).finish()
+    }
+}
+
+impl<K, V> Clone for SharedMap<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            len: self.len,
+        }
+    }
+}
+
+impl<K, V> Clone for Node<K, V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(entries) => Self::Leaf(Arc::clone(entries)),
+            Self::Branch(children) => Self::Branch(Arc::clone(children)),
+        }
+    }
+}
+
+impl<K, V> Default for SharedMap<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> Default for Node<K, V> {
+    fn default() -> Self {
+        Self::Leaf(Arc::default())
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SharedMap<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self).finish()
+    }
+}
+
+impl<K: PartialEq, V: PartialEq> PartialEq for SharedMap<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && (self.is_same(other) || self.iter().eq(other))
+    }
+}
+
+impl<K: Eq, V: Eq> Eq for SharedMap<K, V> {}
+
+impl<'a, K, V> IntoIterator for &'a SharedMap<K, V> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for SharedMap<K, V> {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(entries: T) -> Self {
+        let mut map = Self::new();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        map
+    }
+}
+
+impl<K: Ord, V> Index<&K> for SharedMap<K, V> {
+    type Output = V;
+
+    /// The value of a key that is there; panics as those of the standard library do.
+    fn index(&self, key: &K) -> &V {
+        self.get(key).expect("the key is in the map")
+    }
+}
+
+#[cfg(test)]
+mod tests;

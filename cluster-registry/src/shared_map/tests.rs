@@ -1,0 +1,86 @@
+//! Tests of the shared map: random histories against the standard library's map, with clones kept on the way.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    #[test]
+    fn a_map_holds_what_a_plain_one_holds_and_clones_do_not_change(
+        steps in prop::collection::vec((0..300u16, prop::option::weighted(0.6, any::<u8>())), 0..900),
+        from in 0..300u16,
+    ) {
+        let mut map = SharedMap::new();
+        let mut plain = BTreeMap::new();
+        let mut kept = Vec::new();
+        for (at, (key, value)) in steps.into_iter().enumerate() {
+            if at % 100 == 0 {
+                kept.push((map.clone(), plain.clone()));
+            }
+            match value {
+                Some(value) => prop_assert_eq!(map.insert(key, value), plain.insert(key, value)),
+                None => prop_assert_eq!(map.remove(&key), plain.remove(&key)),
+            }
+        }
+        kept.push((map, plain));
+
+        for (map, plain) in &kept {
+            prop_assert_eq!(map.len(), plain.len());
+            prop_assert!(map.iter().eq(plain));
+            prop_assert!(map.iter_from(&from).eq(plain.range(from..)));
+            for key in 0..300 {
+                prop_assert_eq!(map.get(&key), plain.get(&key));
+            }
+            prop_assert_eq!(map, &plain.iter().map(|(k, v)| (*k, *v)).collect());
+            check_shape(&map.root, true)?;
+        }
+    }
+}
+
+#[test]
+fn a_map_that_is_emptied_in_any_order_ends_flat() {
+    let full: SharedMap<u32, u32> = (0..40_000).map(|n| (n, n)).collect();
+    for step in [1, 7_919] {
+        let mut map = full.clone();
+        for n in 0..40_000u32 {
+            assert!(map.remove(&(n * step % 40_000)).is_some());
+        }
+        assert_eq!(map, SharedMap::new());
+        assert!(matches!(map.root, Node::Leaf(_)));
+    }
+    assert_eq!(full.len(), 40_000);
+}
+
+#[test]
+fn keys_in_order_fill_their_nodes() {
+    let map: SharedMap<u32, ()> = (0..1_024).map(|n| (n, ())).collect();
+
+    let Node::Branch(children) = &map.root else {
+        panic!("1,024 entries are more than a leaf");
+    };
+
+    assert_eq!(children.len(), 32);
+}
+
+/// No node is empty or too long, keys are in order and above their branch's, and all leaves are equally deep.
+fn check_shape(node: &Node<u16, u8>, is_root: bool) -> Result<usize, TestCaseError> {
+    prop_assert!(node.count() <= MAX_ENTRIES);
+    prop_assert!(is_root || node.count() > 0);
+    match node {
+        Node::Leaf(entries) => {
+            prop_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b));
+            Ok(0)
+        }
+        Node::Branch(children) => {
+            prop_assert!(children.is_sorted_by(|(a, _), (b, _)| a < b));
+            let mut depths = Vec::new();
+            for (_, child) in children.iter() {
+                depths.push(check_shape(child, false)?);
+            }
+            prop_assert!(depths.iter().all(|depth| *depth == depths[0]));
+            Ok(depths[0] + 1)
+        }
+    }
+}
