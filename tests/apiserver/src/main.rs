@@ -1,0 +1,108 @@
+//! Serves the API server double for the lab, with the objects of a folder at its start.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use apiserver_double::{ApiServer, Settings};
+use clap::Parser;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A Kubernetes API server for the lab: no controllers, no access rules, everything in memory.
+#[derive(Debug, Parser)]
+#[command(name = "apiserver-double")]
+struct Args {
+    /// Where to listen; port 0 for any.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Applies every manifest of these files and folders at the start; custom kinds first.
+    #[arg(long)]
+    load: Vec<PathBuf>,
+    /// Writes a kubeconfig that leads to the server here, once it serves.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// A range of cluster IPs, at most one per family, the preferred first.
+    #[arg(long = "service-cidr", value_parser = parse_range)]
+    service_cidrs: Vec<(std::net::IpAddr, u8)>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let mut settings = Settings {
+        listen: args.listen,
+        ..Settings::default()
+    };
+    if !args.service_cidrs.is_empty() {
+        settings.service_cidrs = args.service_cidrs;
+    }
+    let mut objects = Vec::new();
+    for path in &args.load {
+        read(path, &mut objects)?;
+    }
+    // Definitions before their objects, namespaces before what is in them.
+    objects.sort_by_key(|object| match object["kind"].as_str() {
+        Some("CustomResourceDefinition") => 0,
+        Some("Namespace") => 1,
+        Some(_) | None => 2,
+    });
+    let server = ApiServer::start(settings)?;
+    for object in &objects {
+        let name = &object["metadata"]["name"];
+        server
+            .apply(object)
+            .with_context(|| format!("loading {} {name}", object["kind"]))?;
+    }
+    if let Some(path) = &args.kubeconfig {
+        std::fs::write(path, server.kubeconfig().to_string())
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::select! {
+        _signal = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
+    }
+    Ok(())
+}
+
+fn read(path: &Path, objects: &mut Vec<Value>) -> anyhow::Result<()> {
+    let what = || format!("reading {}", path.display());
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+            .with_context(what)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()
+            .with_context(what)?;
+        entries.sort();
+        return entries.iter().try_for_each(|entry| read(entry, objects));
+    }
+    let is_manifest = path
+        .extension()
+        .is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+    if !is_manifest {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(path).with_context(what)?;
+    for document in serde_yaml::Deserializer::from_str(&text) {
+        let object = Value::deserialize(document).with_context(what)?;
+        if object.is_object() {
+            objects.push(object);
+        }
+    }
+    Ok(())
+}
+
+fn parse_range(text: &str) -> Result<(std::net::IpAddr, u8), String> {
+    let (address, length) = text.split_once('/').ok_or("a range is ADDRESS/LENGTH")?;
+    let address = address
+        .parse()
+        .map_err(|error| format!("{address}: {error}"))?;
+    let length = length
+        .parse()
+        .map_err(|error| format!("{length}: {error}"))?;
+    Ok((address, length))
+}
