@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod convert;
 mod index;
 pub mod kubernetes;

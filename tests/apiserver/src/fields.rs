@@ -117,6 +117,19 @@ impl FieldSet {
         }
     }
 
+    /// Drops the places at or below which another set has anything.
+    pub(crate) fn subtract_held(&mut self, other: &Self) {
+        self.is_member &= other.is_empty();
+        for (element, held) in &other.below {
+            if let Some(below) = self.below.get_mut(element) {
+                below.subtract_held(held);
+                if below.is_empty() {
+                    self.below.remove(element);
+                }
+            }
+        }
+    }
+
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         let mut set = Self {
             is_member: self.is_member && other.is_member,

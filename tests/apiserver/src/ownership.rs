@@ -102,9 +102,9 @@ pub(crate) fn apply(
     let mut merged = live.clone();
     overlay(&mut merged, &applied, layout);
     let mut dropped = own.set.clone();
-    dropped.subtract(&set);
+    dropped.subtract_held(&set);
     for entry in &entries {
-        dropped.subtract(&entry.set);
+        dropped.subtract_held(&entry.set);
     }
     dropped.remove_from(&mut merged, layout);
 

@@ -340,6 +340,19 @@ async fn kube_status_is_written_apart_and_does_not_count_as_a_generation() {
 }
 
 #[tokio::test]
+async fn kube_an_empty_map_that_is_applied_with_fields_later_stays() {
+    let world = World::start("empty").await;
+    let maps: Api<ConfigMap> = world.api();
+    for data in [json!({}), json!({"x": "1"})] {
+        let applied = applied("a", data);
+        maps.patch("a", &us(), &Patch::Apply(&applied))
+            .await
+            .unwrap();
+    }
+    assert_eq!(maps.get("a").await.unwrap().data.unwrap()["x"], "1");
+}
+
+#[tokio::test]
 async fn kube_keyed_lists_are_applied_item_by_item() {
     let world = World::start("keyed").await;
     let widgets = world.widgets("v1").await;

@@ -1,6 +1,10 @@
 //! What the tests of API servers share: a client, and waiting.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "only tests use it, but lints do not see that from here"
+)]
 
 use std::time::Duration;
 
