@@ -3,6 +3,8 @@
 //! A prefix belongs to the node that announced it first, as long as that node holds on to it: a later node that claims the
 //! same or an overlapping one is refused, whoever it is. What is refused never becomes an allowed IP nor a route.
 
+pub mod offload;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
