@@ -24,16 +24,13 @@ mod peers;
 mod routes;
 #[cfg(test)]
 mod tests;
-mod tun;
-mod udp;
 mod userspace;
 
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
 pub use link::LinkError;
 pub use routes::{RouteChanges, RouteError};
-pub use tun::OpenTunError;
-pub use userspace::UserspaceError;
+pub use userspace::{OpenTunError, UserspaceError};
 
 /// The MTU inside the tunnel where the underlay's is 1500: less 40 bytes of IPv6, 8 of UDP and 32 of WireGuard.
 pub const DEFAULT_MTU: u16 = 1420;
@@ -206,7 +203,7 @@ impl Tunnel {
             Inner::Kernel(kernel::Kernel::open(&netlink, &config).await?)
         } else {
             link::delete_if_wireguard(&netlink, &config.device).await?;
-            Inner::Userspace(userspace::Userspace::open(&config).await?)
+            Inner::Userspace(userspace::Userspace::open(&config)?)
         };
         let address = probe_address(&public_key);
         let index = link::set_up(&netlink, &config.device, config.mtu, address).await?;
@@ -277,7 +274,7 @@ impl Tunnel {
     pub async fn stats(&self) -> Result<BTreeMap<PublicKey, PeerStats>, ConfigureError> {
         Ok(match &self.inner {
             Inner::Kernel(kernel) => kernel.stats().await?,
-            Inner::Userspace(userspace) => userspace.stats().await,
+            Inner::Userspace(userspace) => userspace.stats().await?,
         })
     }
 

@@ -1,40 +1,35 @@
-//! The embedded WireGuard: gotatun between a TUN device and a UDP socket, for kernels without their own.
+//! The embedded WireGuard: gotatun's protocol between a TUN device and a UDP socket, for kernels without their own.
 //!
 //! After a cut, sessions younger than three minutes carry on by themselves. Older ones need a handshake, which the
 //! protocol repeats every five seconds; here every second, as a healed path should be used at once.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, io, sync::Arc, thread};
 
 use cluster_registry::node::PublicKey;
-use gotatun::{
-    device::{
-        Device, DeviceBuilder, Peer,
-        configure::{DeviceWrite, PeerMut},
-    },
-    noise::TimerParams,
-    x25519,
-};
-use ipnet::IpNet;
-use ipnetwork::IpNetwork;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use node_dp_core::tunnel::WantedPeer;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    KEEPALIVE_SECONDS, PeerStats, TunnelConfig,
-    peers::{Change, PeerConfig, Peers, changes, wanted_peers},
-    tun::{OpenTunError, Tun},
-    udp::Factory,
+    PeerStats, TunnelConfig,
+    peers::{Peers, changes, wanted_peers},
 };
 
-/// Until an unanswered handshake is repeated, with the share of it that spreads many peers' repetitions.
-///
-/// The protocol's five seconds spare a busy responder; one second stays far below the 50 a second at which the kernel's
-/// WireGuard begins to ignore a peer.
-const HANDSHAKE_RETRY: Duration = Duration::from_secs(1);
-const HANDSHAKE_JITTER: Duration = Duration::from_millis(333);
+mod engine;
+mod outbox;
+mod table;
+mod tun;
+mod udp;
+
+use engine::{Ends, Engine};
+use table::{Identity, PeerTable, TableChange};
+use tun::Tun;
+use udp::Socket;
+
+pub use tun::OpenTunError;
+
+/// Commands that wait: the handle has one under way at a time, and a stop may come behind it.
+const COMMANDS: usize = 2;
 
 /// Why the embedded WireGuard is not there.
 #[derive(Debug, thiserror::Error)]
@@ -49,45 +44,75 @@ pub enum UserspaceError {
         port: u16,
         /// What went wrong.
         #[source]
-        source: gotatun::device::Error,
+        source: io::Error,
     },
-    /// The device did not take its peers.
-    #[error("cannot change the peers")]
-    Configure(#[source] gotatun::device::Error),
+    /// No thread, or no way to wake it.
+    #[error("cannot start the tunnel's thread")]
+    Start(#[source] io::Error),
+    /// The thread is no more.
+    #[error("the tunnel's thread has ended")]
+    Ended,
 }
 
-type Transports = (Factory, Tun, Tun);
+/// What the loop is asked.
+enum Command {
+    /// Change the peers, and say when it is done.
+    Change(Vec<TableChange>, oneshot::Sender<()>),
+    /// What was seen of the peers.
+    Stats(oneshot::Sender<BTreeMap<PublicKey, PeerStats>>),
+    /// End.
+    Stop,
+}
 
 /// An open embedded device.
 pub(super) struct Userspace {
-    device: Device<Transports>,
+    identity: Identity,
     public_key: PublicKey,
     peers: Peers,
+    line: Line,
     is_lost: watch::Receiver<bool>,
 }
 
+/// The way to the loop; it ends when this is dropped.
+struct Line {
+    commands: Option<mpsc::Sender<Command>>,
+    wake: Arc<EventFd>,
+}
+
 impl Userspace {
-    pub(super) async fn open(config: &TunnelConfig) -> Result<Self, UserspaceError> {
-        let tun = Tun::create(&config.device, config.mtu)?;
-        let is_lost = tun.is_lost();
-        let listening = |source| UserspaceError::Listen {
+    pub(super) fn open(config: &TunnelConfig) -> Result<Self, UserspaceError> {
+        let tun = Tun::create(&config.device)?;
+        let socket = Socket::bind(config.port).map_err(|source| UserspaceError::Listen {
             port: config.port,
             source,
+        })?;
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let wake = EventFd::from_value_and_flags(0, flags)
+            .map_err(|error| UserspaceError::Start(error.into()))?;
+        let wake = Arc::new(wake);
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let (lost, is_lost) = watch::channel(false);
+        let identity = Identity::new(&config.private_key);
+        let ends = Ends {
+            tun,
+            socket,
+            wake: Arc::clone(&wake),
+            commands: received,
+            is_lost: lost,
         };
-        let device = DeviceBuilder::new()
-            .with_udp(Factory)
-            .with_ip(tun)
-            .with_private_key(config.private_key.secret())
-            .with_listen_port(config.port)
-            .build()
-            .await
-            .map_err(listening)?;
-        // A device that is built without peers listens only after its peers were cleared once.
-        device.clear_peers().await.map_err(listening)?;
+        let engine = Engine::new(ends, PeerTable::new(identity.clone()), config.mtu);
+        thread::Builder::new()
+            .name("wireguard".to_owned())
+            .spawn(move || engine.run())
+            .map_err(UserspaceError::Start)?;
         Ok(Self {
-            device,
+            identity,
             public_key: config.private_key.public_key(),
             peers: Peers::new(),
+            line: Line {
+                commands: Some(commands),
+                wake,
+            },
             is_lost,
         })
     }
@@ -101,91 +126,58 @@ impl Userspace {
         if changes.is_empty() {
             return Ok(());
         }
-        self.device
-            .write(async |device| {
-                for change in &changes {
-                    perform(device, change).await;
-                }
-            })
-            .await
-            .map_err(UserspaceError::Configure)?;
+        let changes = changes
+            .into_iter()
+            .map(|change| self.identity.prepare(change))
+            .collect();
+        let (done, is_done) = oneshot::channel();
+        self.line.send(Command::Change(changes, done)).await?;
+        is_done.await.map_err(|_| UserspaceError::Ended)?;
         self.peers = wanted;
         Ok(())
     }
 
-    pub(super) async fn stats(&self) -> BTreeMap<PublicKey, PeerStats> {
-        let now = SystemTime::now();
-        let peers = self.device.peers().await;
-        peers
-            .into_iter()
-            .map(|found| {
-                let stats = PeerStats {
-                    last_handshake: found
-                        .stats
-                        .last_handshake
-                        .and_then(|age| now.checked_sub(age)),
-                    rx_bytes: found.stats.rx_bytes as u64,
-                    tx_bytes: found.stats.tx_bytes as u64,
-                    endpoint: found.peer.endpoint,
-                };
-                (PublicKey(found.peer.public_key.to_bytes()), stats)
-            })
-            .collect()
+    pub(super) async fn stats(&self) -> Result<BTreeMap<PublicKey, PeerStats>, UserspaceError> {
+        let (answer, answered) = oneshot::channel();
+        self.line.send(Command::Stats(answer)).await?;
+        answered.await.map_err(|_| UserspaceError::Ended)
     }
 
     pub(super) async fn lost(&self) {
         let mut is_lost = self.is_lost.clone();
-        // The sender goes only with the device itself, which is as lost as can be.
+        // The sender goes only with the loop itself, which is as lost as can be.
         is_lost.wait_for(|is_lost| *is_lost).await.ok();
     }
 
     pub(super) async fn close(self) {
-        self.device.stop().await;
-    }
-}
-
-async fn perform(device: &mut DeviceWrite<'_, Transports>, change: &Change) {
-    match change {
-        Change::Remove(key) => {
-            device.remove_peer(&key.0.into()).await;
-        }
-        Change::Update {
-            public_key,
-            endpoint,
-            allowed_ips,
-        } => {
-            let update = |peer: &mut PeerMut| {
-                if endpoint.is_some() {
-                    peer.set_endpoint(*endpoint);
-                }
-                if let Some(allowed_ips) = allowed_ips {
-                    peer.clear_allowed_ips();
-                    peer.add_allowed_ips(allowed_ips.iter().map(network));
-                }
-            };
-            device.modify_peer(&public_key.0.into(), update).await;
-        }
-        Change::Add(key, config) => {
-            device.add_peer(new_peer(*key, config));
+        let Self {
+            line, mut is_lost, ..
+        } = self;
+        if line.send(Command::Stop).await.is_ok() {
+            // The sender goes with the loop, and the device with both.
+            while is_lost.changed().await.is_ok() {}
         }
     }
 }
 
-fn new_peer(key: PublicKey, config: &PeerConfig) -> Peer {
-    let timers = TimerParams {
-        rekey_timeout: HANDSHAKE_RETRY..=HANDSHAKE_RETRY + HANDSHAKE_JITTER,
-        ..TimerParams::default()
-    };
-    let mut peer = Peer::new(x25519::PublicKey::from(key.0))
-        .with_endpoint(config.endpoint)
-        .with_allowed_ips(config.allowed_ips.iter().map(network))
-        .dangerously_with_timer_params(timers);
-    peer.keepalive = Some(KEEPALIVE_SECONDS);
-    peer
+impl Line {
+    async fn send(&self, command: Command) -> Result<(), UserspaceError> {
+        let commands = self.commands.as_ref().ok_or(UserspaceError::Ended)?;
+        let sent = commands.send(command).await;
+        sent.map_err(|_| UserspaceError::Ended)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // It fails only when it was woken so often without looking that it will look now.
+        self.wake.write(1).ok();
+    }
 }
 
-fn network(prefix: &IpNet) -> IpNetwork {
-    let prefix = prefix.trunc();
-    IpNetwork::new(prefix.addr(), prefix.prefix_len())
-        .expect("a prefix of one type is no longer than the other type allows")
+impl Drop for Line {
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        self.wake();
+    }
 }

@@ -1,0 +1,189 @@
+//! Opens a tunnel device with peers given by hand, without a gateway: to try one out, and to measure it.
+//!
+//! It prints a line of JSON when the device is open and its peers are configured, and runs until its standard input ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Parser as _;
+use cluster_registry::{
+    name::{ClusterName, NodeName},
+    node::PublicKey,
+};
+use node_dp::tunnel::{self, Mode, Tunnel, TunnelConfig};
+use node_dp_core::tunnel::WantedPeer;
+
+/// What to open.
+#[derive(Debug, clap::Parser)]
+struct Args {
+    /// The folder of the node's key, which is made if there is none.
+    #[arg(long)]
+    state_dir: PathBuf,
+    /// Prints the public key and ends.
+    #[arg(long)]
+    show_key: bool,
+    /// The device.
+    #[arg(long, default_value = "isthmus0")]
+    device: String,
+    /// The UDP port.
+    #[arg(long, default_value_t = 51_872)]
+    port: u16,
+    /// The MTU inside the tunnel.
+    #[arg(long, default_value_t = tunnel::DEFAULT_MTU)]
+    mtu: u16,
+    /// 'auto', 'kernel' or 'userspace'.
+    #[arg(long, default_value = "userspace")]
+    mode: Mode,
+    /// A peer: KEY@ENDPOINT=PREFIX,PREFIX..., the key as `wg` shows it
+    #[arg(long)]
+    peer: Vec<Peer>,
+    /// So many more peers that nobody is, to measure what they cost.
+    #[arg(long, default_value_t = 0)]
+    absent_peers: u32,
+}
+
+/// A peer on the command line.
+#[derive(Debug, Clone)]
+struct Peer(WantedPeer);
+
+impl FromStr for Peer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, rest) = text.split_once('@').context("no '@' behind the key")?;
+        let (endpoint, prefixes) = rest.split_once('=').context("no '=' behind the endpoint")?;
+        let prefixes: Result<BTreeSet<_>, _> = prefixes.split(',').map(str::parse).collect();
+        let key = STANDARD.decode(key).context("reading the key")?;
+        let Ok(key) = key.try_into().map(PublicKey) else {
+            bail!("a key has 32 bytes");
+        };
+        let endpoint = endpoint.parse().context("reading the endpoint")?;
+        Ok(Self(peer(
+            key,
+            endpoint,
+            prefixes.context("reading the prefixes")?,
+        )?))
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    std::fs::create_dir_all(&args.state_dir).context("making the folder")?;
+    let private_key = tunnel::load_or_create_key(&args.state_dir)?;
+    if args.show_key {
+        return say(&STANDARD.encode(private_key.public_key().0));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let config = TunnelConfig {
+            mode: args.mode,
+            device: args.device.clone(),
+            port: args.port,
+            mtu: args.mtu,
+            private_key,
+        };
+        let mut tunnel = Tunnel::open(config).await?;
+        let mut peers = BTreeMap::new();
+        for Peer(peer) in args.peer {
+            peers.insert(peer.public_key, peer);
+        }
+        for number in 0..args.absent_peers {
+            let peer = absent(number)?;
+            peers.insert(peer.public_key, peer);
+        }
+        let configure_seconds = configure(&mut tunnel, &peers).await?;
+        let change_ms = 1000.0 * change_one(&mut tunnel, &mut peers).await?;
+        say(&format!(
+            "{{\"peers\":{},\"configure_seconds\":{configure_seconds},\"change_one_ms\":{change_ms}}}",
+            peers.len()
+        ))?;
+        tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+        tunnel.close().await;
+        Ok(())
+    })
+}
+
+/// How long it takes, in seconds, until the device has these peers and its routes.
+async fn configure(
+    tunnel: &mut Tunnel,
+    peers: &BTreeMap<PublicKey, WantedPeer>,
+) -> anyhow::Result<f64> {
+    let routes = peers
+        .values()
+        .flat_map(|peer| peer.allowed_ips.iter().copied())
+        .collect();
+    let start = Instant::now();
+    tunnel.set_routes(&routes).await?;
+    tunnel.configure(peers).await?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// How long it takes, in seconds, to give one peer a prefix more, and to take it again: the longer of both.
+async fn change_one(
+    tunnel: &mut Tunnel,
+    peers: &mut BTreeMap<PublicKey, WantedPeer>,
+) -> anyhow::Result<f64> {
+    let Some(key) = peers.keys().next().copied() else {
+        return Ok(0.0);
+    };
+    let prefix = "203.0.113.0/24".parse()?;
+    let mut longest: f64 = 0.0;
+    for is_more in [true, false] {
+        if let Some(peer) = peers.get_mut(&key) {
+            if is_more {
+                peer.allowed_ips.insert(prefix);
+            } else {
+                peer.allowed_ips.remove(&prefix);
+            }
+        }
+        longest = longest.max(configure(tunnel, peers).await?);
+    }
+    Ok(longest)
+}
+
+/// A peer that answers nothing: its endpoint is of those kept for documents.
+fn absent(number: u32) -> anyhow::Result<WantedPeer> {
+    let [_, b, c, d] = number.to_be_bytes();
+    let mut key = [7; 32];
+    key[..3].copy_from_slice(&[b, c, d]);
+    let Ok(port) = u16::try_from(number % 50_000 + 1024) else {
+        bail!("a port that is none");
+    };
+    let endpoint = SocketAddr::from(([192, 0, 2, 77], port));
+    let prefixes = [
+        format!("10.{}.{c}.{d}/32", 128 + b).parse()?,
+        format!("fd77::{number:x}/128").parse()?,
+    ];
+    peer(PublicKey(key), endpoint, BTreeSet::from(prefixes))
+}
+
+fn peer(
+    public_key: PublicKey,
+    endpoint: SocketAddr,
+    allowed_ips: BTreeSet<ipnet::IpNet>,
+) -> anyhow::Result<WantedPeer> {
+    Ok(WantedPeer {
+        cluster: ClusterName::parse("other")?,
+        node: NodeName::parse("node")?,
+        public_key,
+        endpoint,
+        allowed_ips,
+    })
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
