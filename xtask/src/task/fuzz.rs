@@ -46,6 +46,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     setup::cargo_fuzz()?;
     let target = args.target.name();
     let fuzz_dir = root().join(FUZZ_DIR);
+    // It is a workspace of its own, and shall have the dependencies that the protocol is built with.
+    let lock = "Cargo.lock";
+    fs::copy(root().join(lock), fuzz_dir.join(lock)).context("copying Cargo.lock")?;
     let builds = target_dir().join("fuzz");
     // The first folder gets what is found; only what is worth keeping is moved to the committed corpus.
     let found = builds.join("found").join(target);
