@@ -21,29 +21,56 @@ pub use self::{
 /// The group of the Multi-Cluster Services API.
 pub(crate) const MCS_GROUP: &str = "multicluster.x-k8s.io";
 
-/// The version of its kinds that is read and written; the older one has the same fields.
-const MCS_VERSION: &str = "v1beta1";
+/// A version of the Multi-Cluster Services API; both have the same fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum McsVersion {
+    /// The newer one.
+    #[default]
+    V1Beta1,
+    /// The only one where the kinds were installed for an older implementation.
+    V1Alpha1,
+}
+
+impl McsVersion {
+    /// The version as paths and bodies have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1Beta1 => "v1beta1",
+            Self::V1Alpha1 => "v1alpha1",
+        }
+    }
+
+    /// The version to try where this one is not served.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::V1Beta1 => Self::V1Alpha1,
+            Self::V1Alpha1 => Self::V1Beta1,
+        }
+    }
+}
 
 /// Tells kube-rs how paths and bodies name a kind.
 macro_rules! kind {
-    ($type:ty, $group:expr, $version:expr, $plural:literal, $kind:literal, $scope:ty) => {
+    ($type:ty, $dynamic:ty, $group:expr, $version:expr, $plural:literal, $kind:literal, $scope:ty) => {
         impl kube::Resource for $type {
-            type DynamicType = ();
+            type DynamicType = $dynamic;
             type Scope = $scope;
 
-            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+            fn kind(_version: &$dynamic) -> std::borrow::Cow<'_, str> {
                 $kind.into()
             }
 
-            fn group((): &()) -> std::borrow::Cow<'_, str> {
+            fn group(_version: &$dynamic) -> std::borrow::Cow<'_, str> {
                 $group.into()
             }
 
-            fn version((): &()) -> std::borrow::Cow<'_, str> {
-                $version.into()
+            fn version(version: &$dynamic) -> std::borrow::Cow<'_, str> {
+                let version_text: fn($dynamic) -> &'static str = $version;
+                version_text(*version).into()
             }
 
-            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+            fn plural(_version: &$dynamic) -> std::borrow::Cow<'_, str> {
                 $plural.into()
             }
 

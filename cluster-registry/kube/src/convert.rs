@@ -4,12 +4,15 @@
 //! and each part that is left, or replaced by a default, is a [`Flaw`]: a typo costs no more than what it is in.
 
 mod address;
+mod cluster_link;
 mod endpoint_slice;
 mod flaw;
 mod namespace;
 mod node;
 mod port;
 mod service;
+mod service_export;
+mod service_import;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,10 @@ pub(crate) enum NotOurs {
         "its label multicluster.kubernetes.io/source-cluster says that it is of another cluster"
     )]
     OtherCluster,
+    #[error("it is being deleted")]
+    BeingDeleted,
+    #[error("a part of what limits the peer cannot be read")]
+    BadLink,
     #[error("its addresses are neither IPv4 nor IPv6")]
     NotAddresses,
 }

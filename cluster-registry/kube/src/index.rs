@@ -3,20 +3,25 @@
 //! A pure machine in the order of facts and changes: [`Index::set`] for each fact, then [`Index::take_changes`] once.
 //! An object that says what it said before touches nothing, so status updates of a live cluster end here.
 
+mod links;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint, EndpointPort},
-    mcs::NamespaceSharing,
-    name::{Namespace, NodeName, ServiceName},
+    link::LinkSpec,
+    mcs::{Export, ImportAddresses, NamespaceSharing},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
     node::Node,
     resource::{Resource, ResourceId},
     service::{Service, Sharing},
 };
 
+use self::links::Links;
 use crate::object::{Object, ObjectKey, Slice, SliceName};
 
 /// The endpoints that one slice has of one service.
@@ -30,6 +35,9 @@ pub(crate) struct Index {
     service_by_name: BTreeMap<ServiceName, Service>,
     slices_by_service: BTreeMap<ServiceName, BTreeMap<SliceName, Endpoints>>,
     service_by_slice: BTreeMap<SliceName, ServiceName>,
+    export_by_name: BTreeMap<ServiceName, Export>,
+    import_by_name: BTreeMap<ServiceName, ImportAddresses>,
+    links: Links,
     touched: BTreeSet<ResourceId>,
 }
 
@@ -51,7 +59,22 @@ impl Index {
                 self.set_slice(name, Some(slice));
             }
             (ObjectKey::Slice(name), _) => self.set_slice(name, None),
+            (ObjectKey::Export(name), Some(Object::Export(export))) => {
+                self.set_export(name, Some(export));
+            }
+            (ObjectKey::Export(name), _) => self.set_export(name, None),
+            (ObjectKey::Import(name), Some(Object::Import(addresses))) => {
+                self.set_import(name, Some(addresses));
+            }
+            (ObjectKey::Import(name), _) => self.set_import(name, None),
+            (ObjectKey::Link(name), Some(Object::Link(link))) => self.links.set(name, Some(*link)),
+            (ObjectKey::Link(name), _) => self.links.set(name, None),
         }
+    }
+
+    /// The links, if they changed since this was last called.
+    pub(crate) fn take_links(&mut self) -> Option<BTreeMap<ClusterName, LinkSpec>> {
+        self.links.take()
     }
 
     /// The touched resources as they are, each once; `None` is one that is gone.
@@ -82,8 +105,10 @@ impl Index {
                 .into_iter()
                 .map(|address| ResourceId::Endpoint(service.clone(), address))
         });
+        let imports = self.import_by_name.keys().cloned();
         namespaces
             .map(ResourceId::Namespace)
+            .chain(imports.map(ResourceId::Import))
             .chain(nodes)
             .chain(services)
             .chain(endpoints)
@@ -135,6 +160,31 @@ impl Index {
         };
     }
 
+    fn set_export(&mut self, name: ServiceName, export: Option<Export>) {
+        if self.export_by_name.get(&name) == export.as_ref() {
+            return;
+        }
+        // An export without its service says nothing yet.
+        if self.service_by_name.contains_key(&name) {
+            self.touched.insert(ResourceId::Service(name.clone()));
+        }
+        match export {
+            Some(export) => self.export_by_name.insert(name, export),
+            None => self.export_by_name.remove(&name),
+        };
+    }
+
+    fn set_import(&mut self, name: ServiceName, addresses: Option<ImportAddresses>) {
+        if self.import_by_name.get(&name) == addresses.as_ref() {
+            return;
+        }
+        self.touched.insert(ResourceId::Import(name.clone()));
+        match addresses {
+            Some(addresses) => self.import_by_name.insert(name, addresses),
+            None => self.import_by_name.remove(&name),
+        };
+    }
+
     fn set_slice(&mut self, name: SliceName, slice: Option<Slice>) {
         if let Some(old) = self.service_by_slice.get(&name).cloned()
             && slice.as_ref().is_none_or(|slice| slice.service != old)
@@ -176,8 +226,12 @@ impl Index {
                 let sharing = self.sharing_by_namespace.get(name);
                 sharing.copied().map(Resource::Namespace)
             }
-            // A source of Kubernetes objects knows none of them.
-            ResourceId::Cluster | ResourceId::Tunnel(_) | ResourceId::Import(_) => None,
+            ResourceId::Import(name) => {
+                let addresses = self.import_by_name.get(name).cloned();
+                addresses.map(|addresses| Resource::Import(Arc::new(addresses)))
+            }
+            // A source of Kubernetes objects knows neither.
+            ResourceId::Cluster | ResourceId::Tunnel(_) => None,
         }
     }
 
@@ -186,7 +240,9 @@ impl Index {
         let sharing = self.sharing_by_namespace.get(&name.namespace);
         if sharing == Some(&NamespaceSharing::Excluded) {
             service.sharing = Sharing::default();
-            service.export = None;
+        } else {
+            let export = self.export_by_name.get(name).cloned();
+            service.export = export.map(Box::new);
         }
         Some(service)
     }

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use cluster_registry::{
     endpoint::Endpoint,
-    mcs::NamespaceSharing,
-    name::{Namespace, NodeName, ServiceName},
+    link::LinkSpec,
+    mcs::{Export, ImportAddresses, NamespaceSharing},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
     node::Node,
     service::Service,
 };
@@ -17,6 +18,9 @@ pub(crate) enum ObjectKey {
     Node(NodeName),
     Service(ServiceName),
     Slice(SliceName),
+    Export(ServiceName),
+    Import(ServiceName),
+    Link(ClusterName),
 }
 
 impl fmt::Display for ObjectKey {
@@ -26,6 +30,9 @@ impl fmt::Display for ObjectKey {
             Self::Node(name) => write!(f, "Node {name}"),
             Self::Service(name) => write!(f, "Service {name}"),
             Self::Slice(name) => write!(f, "EndpointSlice {}/{}", name.namespace, name.name),
+            Self::Export(name) => write!(f, "ServiceExport {name}"),
+            Self::Import(name) => write!(f, "ServiceImport {name}"),
+            Self::Link(name) => write!(f, "ClusterLink {name}"),
         }
     }
 }
@@ -46,6 +53,9 @@ pub(crate) enum Object {
     /// The service as it declares itself, before its namespace has a say.
     Service(Service),
     Slice(Slice),
+    Export(Export),
+    Import(ImportAddresses),
+    Link(Box<LinkSpec>),
 }
 
 /// Some of the endpoints of a service.

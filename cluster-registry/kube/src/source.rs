@@ -132,6 +132,20 @@ impl Teller {
         self.send(SourceEvent::Changed(changes)).await
     }
 
+    /// Tells the complete set of links; `None` when it has not changed.
+    pub(crate) async fn tell_links(
+        &self,
+        links: Option<BTreeMap<ClusterName, LinkSpec>>,
+    ) -> Result<(), SendError<()>> {
+        match links {
+            Some(links) => {
+                tracing::info!(source = self.source, links = links.len(), "links changed");
+                self.send(SourceEvent::Links(links)).await
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) async fn tell_problems(
         &mut self,
         problems: Vec<Problem>,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     answering,
-    api::{Api, Patch, Target, WriteOptions},
+    api::{Api, DeleteOptions, Patch, Target, WriteOptions},
     faults::Requests,
     kind::GroupResource,
     state::{Inner, Shared},
@@ -117,41 +117,34 @@ impl ApiServer {
     /// Applies an object as a manager called `fixture`, its status too.
     pub fn apply(&self, object: &Value) -> anyhow::Result<()> {
         self.shared.with(|inner| {
-            let (kind, version) = inner.api.kind_of(object).with_context(|| {
-                format!(
-                    "no kind {} in {} is served",
-                    object["kind"], object["apiVersion"]
-                )
-            })?;
-            let metadata = &object["metadata"];
-            let name = metadata["name"]
-                .as_str()
-                .context("the object has no name")?;
-            let namespace = metadata["namespace"]
-                .as_str()
-                .unwrap_or("default")
-                .to_owned();
-            let options = WriteOptions {
-                manager: "fixture".to_owned(),
-                is_dry_run: false,
-                is_forced: true,
-                is_strict: true,
-                now: inner.now(),
-            };
-            let mut target = Target {
-                namespace: kind.namespaced.then_some(namespace),
-                kind,
-                version,
-                name: Some(name.to_owned()),
-                subresource: String::new(),
-            };
+            let (mut target, name) = target(inner, object)?;
+            let options = fixture_options(inner);
             let patch = || Patch::Apply(object.clone());
-            inner.api.patch(&target, name, patch(), &options)?;
+            inner.api.patch(&target, &name, patch(), &options)?;
             if target.kind.has_status && !object["status"].is_null() {
                 "status".clone_into(&mut target.subresource);
-                inner.api.patch(&target, name, patch(), &options)?;
+                inner.api.patch(&target, &name, patch(), &options)?;
             }
             Ok(())
+        })
+    }
+
+    /// Deletes the object that has this one's kind and name.
+    pub fn delete(&self, object: &Value) -> anyhow::Result<()> {
+        self.shared.with(|inner| {
+            let (target, name) = target(inner, object)?;
+            let options = fixture_options(inner);
+            let conditions = DeleteOptions::default();
+            inner.api.delete(&target, &name, &conditions, &options)?;
+            Ok(())
+        })
+    }
+
+    /// The object that has this one's kind and name, as it is.
+    pub fn get(&self, object: &Value) -> anyhow::Result<Value> {
+        self.shared.with(|inner| {
+            let (target, name) = target(inner, object)?;
+            Ok(inner.api.get(&target, &name)?)
         })
     }
 
@@ -291,6 +284,37 @@ impl ApiServer {
 
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where an object is, by its kind, namespace and name.
+fn target(inner: &Inner, object: &Value) -> anyhow::Result<(Target, String)> {
+    let (kind, version) = inner.api.kind_of(object).with_context(|| {
+        let (kind, version) = (&object["kind"], &object["apiVersion"]);
+        format!("no kind {kind} in {version} is served")
+    })?;
+    let metadata = &object["metadata"];
+    let name = metadata["name"]
+        .as_str()
+        .context("the object has no name")?;
+    let namespace = metadata["namespace"].as_str().unwrap_or("default");
+    let target = Target {
+        namespace: kind.namespaced.then(|| namespace.to_owned()),
+        kind,
+        version,
+        name: Some(name.to_owned()),
+        subresource: String::new(),
+    };
+    Ok((target, name.to_owned()))
+}
+
+fn fixture_options(inner: &Inner) -> WriteOptions {
+    WriteOptions {
+        manager: "fixture".to_owned(),
+        is_dry_run: false,
+        is_forced: true,
+        is_strict: true,
+        now: inner.now(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! ClusterLink: the wish to have a peer, named after the peer's cluster.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     ClusterResourceScope,
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::kind;
 
@@ -24,7 +27,7 @@ pub struct ClusterLink {
 
 /// Where the peer is, what is taken from it and what it is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterLinkSpec {
     /// Where its gateways listen, as `HOST:PORT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -47,6 +50,9 @@ pub struct ClusterLinkSpec {
     /// What its certificates are verified with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_bundle_ref: Option<TrustBundleRef>,
+    /// Fields that this version does not know, by name.
+    #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 /// Who dials.
@@ -63,7 +69,6 @@ pub enum LinkDial {
 
 /// What a peer may announce.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LinkGrants {
     /// The namespaces of its services; `None` for all but `kube-system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,20 +76,24 @@ pub struct LinkGrants {
     /// The ranges of its pods and endpoints; `None` for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidrs: Option<Vec<String>>,
+    /// Fields that this version does not know, by name.
+    #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 /// What a peer is told of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LinkExport {
     /// The namespaces of the services; `None` for all but `kube-system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<Vec<String>>,
+    /// Fields that this version does not know, by name.
+    #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 /// How much is taken from a peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LinkLimits {
     /// The most services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,11 +104,13 @@ pub struct LinkLimits {
     /// The most nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<i64>,
+    /// Fields that this version does not know, by name.
+    #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 /// A ConfigMap in the gateway's namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TrustBundleRef {
     /// Its name.
     pub name: String,
@@ -140,8 +151,9 @@ pub struct Rejection {
 
 kind!(
     ClusterLink,
+    (),
     "isthmus.io",
-    "v1alpha1",
+    |()| "v1alpha1",
     "clusterlinks",
     "ClusterLink",
     ClusterResourceScope

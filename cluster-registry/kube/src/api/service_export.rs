@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{MCS_GROUP, MCS_VERSION, kind};
+use super::{MCS_GROUP, McsVersion, kind};
 
 /// A ServiceExport.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,8 +46,9 @@ pub struct ServiceExportStatus {
 
 kind!(
     ServiceExport,
+    McsVersion,
     MCS_GROUP,
-    MCS_VERSION,
+    McsVersion::as_str,
     "serviceexports",
     "ServiceExport",
     NamespaceResourceScope

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{MCS_GROUP, MCS_VERSION, kind};
+use super::{MCS_GROUP, McsVersion, kind};
 
 /// A ServiceImport.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -106,8 +106,9 @@ pub struct ExportingCluster {
 
 kind!(
     ServiceImport,
+    McsVersion,
     MCS_GROUP,
-    MCS_VERSION,
+    McsVersion::as_str,
     "serviceimports",
     "ServiceImport",
     NamespaceResourceScope

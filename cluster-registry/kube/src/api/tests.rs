@@ -74,19 +74,23 @@ async fn cluster_links_agree_with_their_definition() {
             grants: Some(LinkGrants {
                 namespaces: Some(vec!["shop".to_owned()]),
                 cidrs: Some(vec!["10.1.0.0/16".to_owned()]),
+                ..LinkGrants::default()
             }),
             export_to: Some(LinkExport {
                 namespaces: Some(vec!["shop".to_owned()]),
+                ..LinkExport::default()
             }),
             limits: Some(LinkLimits {
                 services: Some(1),
                 endpoints: Some(2),
                 nodes: Some(3),
+                ..LinkLimits::default()
             }),
             trust_timestamps: true,
             trust_bundle_ref: Some(TrustBundleRef {
                 name: "east".to_owned(),
             }),
+            ..ClusterLinkSpec::default()
         },
         status: Some(ClusterLinkStatus {
             observed_generation: Some(1),
@@ -185,19 +189,20 @@ async fn a_cluster_link_that_cannot_work_is_refused_with_a_reason() {
 /// A full object must pass the definition's checks, use every property of its schema, and come back as it was.
 fn agree<K>(file: &str, object: &K)
 where
-    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    K: Resource<DynamicType: Default> + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
+    let version = K::DynamicType::default();
     let server = server(file);
     let mut value = serde_json::to_value(object).unwrap();
-    value["apiVersion"] = json!(K::api_version(&()));
-    value["kind"] = json!(K::kind(&()));
+    value["apiVersion"] = json!(K::api_version(&version));
+    value["kind"] = json!(K::kind(&version));
     server.apply(&value).unwrap();
     let back: K = serde_json::from_value(value.clone()).unwrap();
     assert_eq!(back, *object);
 
     let definition = definition(file);
-    assert_eq!(definition["spec"]["names"]["plural"], *K::plural(&()));
-    assert_eq!(definition["spec"]["group"], *K::group(&()));
+    assert_eq!(definition["spec"]["names"]["plural"], *K::plural(&version));
+    assert_eq!(definition["spec"]["group"], *K::group(&version));
     for version in definition["spec"]["versions"].as_array().unwrap() {
         let mut known = BTreeSet::new();
         properties(&version["schema"]["openAPIV3Schema"], "", &mut known);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cluster_registry::{name::ParseNameError, service::Protocol};
+use cluster_registry::{link::ParseAddressError, name::ParseNameError, service::Protocol};
 
 /// How many flaws of one object are told; a slice may have a thousand bad endpoints for one reason.
 const MAX_FLAWS_TOLD: usize = 3;
@@ -45,6 +45,29 @@ pub(crate) enum Flaw {
     EndpointNode { name: String, fault: ParseNameError },
     #[error("{role} '{text}' is not a label: it is left out")]
     Label { role: &'static str, text: String },
+    #[error("'{0}' is a second IP of its family: it is left out")]
+    SecondImportIp(String),
+    #[error(
+        "exportedLabels and exportedAnnotations have {bytes} bytes, more than {max}: they are left out"
+    )]
+    ExportedTooLong { bytes: usize, max: usize },
+    #[error("address '{text}' is not valid ({fault}): it is left out")]
+    PeerAddress {
+        text: String,
+        fault: ParseAddressError,
+    },
+    #[error("dial is Always, but there is no address to dial: add one to spec.addresses")]
+    NothingToDial,
+    #[error(
+        "no range of spec.grants.cidrs is left: the link does not count; leave cidrs out to set no limit"
+    )]
+    NoGrantedRange,
+    #[error("namespace '{name}' is not valid ({fault}): it is left out")]
+    LinkNamespace { name: String, fault: ParseNameError },
+    #[error("limit {name} is {value}, not a positive number: the default is taken")]
+    Limit { name: &'static str, value: i64 },
+    #[error("field {field} is not known: the link does not count")]
+    UnknownField { field: String },
     #[error("it has no address of type InternalIP, so no tunnel can reach it")]
     NoInternalIp,
 }

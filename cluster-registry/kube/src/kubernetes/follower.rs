@@ -16,6 +16,10 @@ use crate::{
     source::Problem,
 };
 
+/// How often in a row access to a kind that can be done without must be forbidden before it is done without: an API
+/// server that has just started forbids everything until it has read its access rules.
+const REFUSALS: usize = 3;
+
 /// The kinds that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -23,14 +27,20 @@ pub(super) enum Kind {
     Node,
     Service,
     EndpointSlice,
+    ServiceExport,
+    ServiceImport,
+    ClusterLink,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Namespace,
         Self::Node,
         Self::Service,
         Self::EndpointSlice,
+        Self::ServiceExport,
+        Self::ServiceImport,
+        Self::ClusterLink,
     ];
 
     /// The plural, as the API server and its access rules call it.
@@ -40,6 +50,18 @@ impl Kind {
             Self::Node => "nodes",
             Self::Service => "services",
             Self::EndpointSlice => "endpointslices",
+            Self::ServiceExport => "serviceexports",
+            Self::ServiceImport => "serviceimports",
+            Self::ClusterLink => "clusterlinks",
+        }
+    }
+
+    /// What is off without the kind; `None` of a kind without which nothing can be said.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Namespace | Self::Node | Self::Service | Self::EndpointSlice => None,
+            Self::ServiceExport | Self::ServiceImport => Some("the Multi-Cluster Services API"),
+            Self::ClusterLink => Some("linking by objects"),
         }
     }
 }
@@ -62,9 +84,20 @@ pub(super) enum News {
     /// The list of the kind is complete.
     End,
     /// The API server could not be asked; the watch goes on trying.
-    Failed(String),
+    Failed(Failure),
     /// It did not fail again for long enough to be deemed well.
     Recovered,
+}
+
+/// Why the API server did not answer with objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It does not know the kind.
+    NotInstalled,
+    /// Its access rules forbid it.
+    Forbidden(String),
+    /// Anything else.
+    Other(String),
 }
 
 /// An object that was seen, converted at once so that the original need not be kept.
@@ -94,8 +127,10 @@ pub(super) struct Follower {
     /// What a running list has named.
     listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
     listed: BTreeSet<Kind>,
+    /// How often in a row access to a kind was forbidden.
+    refusals: BTreeMap<Kind, usize>,
     flaws_by_key: BTreeMap<ObjectKey, String>,
-    failure_by_kind: BTreeMap<Kind, String>,
+    failure_by_kind: BTreeMap<Kind, Failure>,
 }
 
 impl Follower {
@@ -107,8 +142,11 @@ impl Follower {
                 self.listing.insert(kind, BTreeSet::new());
                 return;
             }
-            News::Failed(text) => {
-                self.failure_by_kind.insert(kind, text);
+            News::Failed(failure) => {
+                let is_refusal = matches!(failure, Failure::Forbidden(_));
+                let refusals = self.refusals.entry(kind).or_default();
+                *refusals = if is_refusal { *refusals + 1 } else { 0 };
+                self.failure_by_kind.insert(kind, failure);
                 return;
             }
             News::Present(seen) => self.handle_present(kind, seen),
@@ -118,18 +156,34 @@ impl Follower {
             News::End => self.handle_end(kind),
         }
         self.failure_by_kind.remove(&kind);
+        self.refusals.remove(&kind);
     }
 
-    /// The index, once every kind has been listed.
+    /// The index, once every kind has been listed, or can be done without.
     pub(super) fn index(&mut self) -> Option<&mut Index> {
-        let is_complete = self.listed.len() == Kind::ALL.len();
+        let is_complete = Kind::ALL
+            .iter()
+            .all(|kind| self.listed.contains(kind) || self.is_dispensable(*kind));
         is_complete.then_some(&mut self.index)
+    }
+
+    fn is_dispensable(&self, kind: Kind) -> bool {
+        if kind.feature().is_none() {
+            return false;
+        }
+        match self.failure_by_kind.get(&kind) {
+            Some(Failure::NotInstalled) => true,
+            Some(Failure::Forbidden(_)) => {
+                self.refusals.get(&kind).copied().unwrap_or_default() >= REFUSALS
+            }
+            Some(Failure::Other(_)) | None => false,
+        }
     }
 
     /// All that is wrong, the watches first.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let failures = self.failure_by_kind.iter().map(|(kind, text)| {
-            let text = format!("{text}; what was known of them stands until this works again");
+        let failures = self.failure_by_kind.iter().map(|(kind, failure)| {
+            let text = self.failure_text(*kind, failure);
             Problem::new(&format!("watch of {}", kind.plural()), 0, &text)
         });
         let flaws = self
@@ -137,6 +191,25 @@ impl Follower {
             .iter()
             .map(|(key, text)| Problem::new(&key.to_string(), 0, text));
         failures.chain(flaws).collect()
+    }
+
+    fn failure_text(&self, kind: Kind, failure: &Failure) -> String {
+        let was_listed = self.listed.contains(&kind);
+        match (failure, kind.feature()) {
+            (Failure::NotInstalled, Some(feature)) if !was_listed => format!(
+                "the API server does not know this kind: {feature} is off until its \
+                 CustomResourceDefinition is installed"
+            ),
+            (Failure::NotInstalled, _) => "the API server does not know this kind any more; what \
+                 was known of it stands until it does"
+                .to_owned(),
+            (Failure::Forbidden(text), Some(feature)) if !was_listed => {
+                format!("{text}; {feature} is off until this is allowed")
+            }
+            (Failure::Forbidden(text) | Failure::Other(text), _) => {
+                format!("{text}; what was known of them stands until this works again")
+            }
+        }
     }
 
     fn handle_present(&mut self, kind: Kind, seen: Seen) {

@@ -9,14 +9,75 @@ use super::*;
 #[test]
 fn nothing_is_told_before_every_kind_is_listed() {
     let mut follower = Follower::default();
-    for kind in [Kind::Service, Kind::Node, Kind::EndpointSlice] {
+    for kind in Kind::ALL.into_iter().skip(1) {
         list(&mut follower, kind, []);
         assert!(follower.index().is_none());
     }
 
-    list(&mut follower, Kind::Namespace, []);
+    list(&mut follower, Kind::ALL[0], []);
 
     assert!(follower.index().is_some());
+}
+
+#[test]
+fn a_kind_that_is_not_installed_holds_nothing_up() {
+    let mut follower = Follower::default();
+    for kind in Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.feature().is_none())
+    {
+        list(&mut follower, kind, []);
+    }
+    for kind in [Kind::ServiceExport, Kind::ServiceImport, Kind::ClusterLink] {
+        assert!(follower.index().is_none());
+        follower.handle(fact(kind, News::Failed(Failure::NotInstalled)));
+    }
+
+    assert!(follower.index().is_some());
+    let problems = follower.problems();
+    assert_eq!(problems.len(), 3);
+    assert!(
+        problems[0]
+            .reason
+            .contains("the Multi-Cluster Services API is off"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_kind_that_is_forbidden_is_waited_for_a_little() {
+    let mut follower = Follower::default();
+    for kind in Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != Kind::ClusterLink)
+    {
+        list(&mut follower, kind, []);
+    }
+    let refused = || Failure::Forbidden("clusterlinks is forbidden".to_owned());
+    for _ in 0..REFUSALS {
+        assert!(follower.index().is_none());
+        follower.handle(fact(Kind::ClusterLink, News::Failed(refused())));
+    }
+
+    assert!(follower.index().is_some());
+    let text = follower.problems()[0].to_string();
+    assert!(
+        text.contains("linking by objects is off until this is allowed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_kind_without_which_nothing_can_be_said_is_waited_for_however_often_it_is_forbidden() {
+    let mut follower = Follower::default();
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node) {
+        list(&mut follower, kind, []);
+    }
+    for _ in 0..100 {
+        let refused = Failure::Forbidden("nodes is forbidden".to_owned());
+        follower.handle(fact(Kind::Node, News::Failed(refused)));
+    }
+    assert!(follower.index().is_none());
 }
 
 #[test]
@@ -36,7 +97,10 @@ fn a_list_that_breaks_off_and_begins_again_removes_nothing_early() {
     let mut follower = synced([service("web"), service("api")]);
 
     follower.handle(fact(Kind::Service, News::Begin));
-    follower.handle(fact(Kind::Service, News::Failed("broken".to_owned())));
+    follower.handle(fact(
+        Kind::Service,
+        News::Failed(Failure::Other("broken".to_owned())),
+    ));
     follower.handle(fact(Kind::Service, News::Begin));
     follower.handle(fact(Kind::Service, News::Present(service("web"))));
     follower.handle(fact(Kind::Service, News::Present(service("api"))));
@@ -64,7 +128,7 @@ fn a_failure_is_told_until_the_watch_works_again() {
 
     follower.handle(fact(
         Kind::Node,
-        News::Failed("connection refused".to_owned()),
+        News::Failed(Failure::Other("connection refused".to_owned())),
     ));
     assert_eq!(
         told(&follower),
@@ -82,7 +146,7 @@ fn a_failure_is_told_until_the_watch_works_again() {
 
     follower.handle(fact(
         Kind::Node,
-        News::Failed("connection refused".to_owned()),
+        News::Failed(Failure::Other("connection refused".to_owned())),
     ));
     follower.handle(fact(Kind::Node, News::Recovered));
     assert_eq!(told(&follower), [] as [String; 0]);
@@ -133,7 +197,7 @@ fn list<const N: usize>(follower: &mut Follower, kind: Kind, objects: [Seen; N])
 fn synced<const N: usize>(services: [Seen; N]) -> Follower {
     let mut follower = Follower::default();
     list(&mut follower, Kind::Service, services);
-    for kind in [Kind::Node, Kind::EndpointSlice, Kind::Namespace] {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Service) {
         list(&mut follower, kind, []);
     }
     let told = follower.index().unwrap().take_snapshot();

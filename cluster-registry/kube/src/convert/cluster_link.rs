@@ -1,0 +1,151 @@
+//! A ClusterLink is a link to the cluster that it is named after.
+//!
+//! What limits the peer is never widened by a mistake: a link of whose limits a part cannot be read, so that less would
+//! limit it, does not count at all.
+
+use std::collections::BTreeMap;
+
+use cluster_registry::{
+    import::{Grants, Namespaces},
+    link::{Dial, Limits, LinkSpec},
+    name::{ClusterName, Namespace},
+};
+use serde_json::Value;
+
+use super::{Convert, Flaw, KeyError, NotOurs, address, name};
+use crate::{
+    api::{ClusterLink, ClusterLinkSpec, LinkDial, LinkGrants, LinkLimits},
+    object::{Object, ObjectKey},
+};
+
+impl Convert for ClusterLink {
+    fn key(&self) -> Result<ObjectKey, KeyError> {
+        Ok(ObjectKey::Link(ClusterName::parse(name(&self.metadata)?)?))
+    }
+
+    fn convert(&self, flaws: &mut Vec<Flaw>) -> Result<Object, NotOurs> {
+        if self.metadata.deletion_timestamp.is_some() {
+            return Err(NotOurs::BeingDeleted);
+        }
+        // The key was checked before; an object without one is never converted into a link.
+        let cluster = name(&self.metadata).ok().map(ClusterName::parse);
+        let Some(Ok(cluster)) = cluster else {
+            return Err(NotOurs::BadLink);
+        };
+        let mut link = LinkSpec::new(cluster);
+        let spec = &self.spec;
+        let is_understood = check_unknown(spec, flaws);
+        link.dial = match spec.dial {
+            LinkDial::Auto => Dial::Auto,
+            LinkDial::Always => Dial::Always,
+            LinkDial::Never => Dial::Never,
+        };
+        for text in &spec.addresses {
+            match text.parse() {
+                Ok(address) => link.addresses.push(address),
+                Err(fault) => flaws.push(Flaw::PeerAddress {
+                    text: text.clone(),
+                    fault,
+                }),
+            }
+        }
+        if link.dial == Dial::Always && link.addresses.is_empty() {
+            flaws.push(Flaw::NothingToDial);
+        }
+        let grants = spec.grants.as_ref();
+        let granted = grants.map_or(Ok(Grants::default()), |given| read_grants(given, flaws));
+        let export_to = spec.export_to.as_ref();
+        link.export_to = namespaces(export_to.and_then(|e| e.namespaces.as_deref()), flaws);
+        link.limits = limits(spec.limits.as_ref(), flaws);
+        link.trust_timestamps = spec.trust_timestamps;
+        link.grants = granted?;
+        if !is_understood {
+            return Err(NotOurs::BadLink);
+        }
+        Ok(Object::Link(Box::new(link)))
+    }
+}
+
+/// Whether every field is known: one that is not could be a misspelt limit.
+fn check_unknown(spec: &ClusterLinkSpec, flaws: &mut Vec<Flaw>) -> bool {
+    let before = flaws.len();
+    let mut check = |path: &str, unknown: &BTreeMap<String, Value>| {
+        flaws.extend(unknown.keys().map(|field| Flaw::UnknownField {
+            field: format!("{path}.{field}"),
+        }));
+    };
+    check("spec", &spec.unknown);
+    if let Some(grants) = &spec.grants {
+        check("spec.grants", &grants.unknown);
+    }
+    if let Some(export_to) = &spec.export_to {
+        check("spec.exportTo", &export_to.unknown);
+    }
+    if let Some(limits) = &spec.limits {
+        check("spec.limits", &limits.unknown);
+    }
+    flaws.len() == before
+}
+
+fn read_grants(given: &LinkGrants, flaws: &mut Vec<Flaw>) -> Result<Grants, NotOurs> {
+    let mut grants = Grants {
+        namespaces: namespaces(given.namespaces.as_deref(), flaws),
+        cidrs: Vec::new(),
+    };
+    let Some(texts) = &given.cidrs else {
+        return Ok(grants);
+    };
+    for text in texts {
+        match address::range(text) {
+            Ok(range) => grants.cidrs.push(range),
+            Err(fault) => flaws.push(Flaw::Address {
+                role: "range",
+                text: text.clone(),
+                fault,
+            }),
+        }
+    }
+    if grants.cidrs.is_empty() {
+        // Empty would mean no limit.
+        flaws.push(Flaw::NoGrantedRange);
+        return Err(NotOurs::BadLink);
+    }
+    Ok(grants)
+}
+
+fn namespaces(given: Option<&[String]>, flaws: &mut Vec<Flaw>) -> Namespaces {
+    let Some(texts) = given else {
+        return Namespaces::All;
+    };
+    let parsed = texts
+        .iter()
+        .filter_map(|text| match Namespace::parse(text) {
+            Ok(name) => Some(name),
+            Err(fault) => {
+                flaws.push(Flaw::LinkNamespace {
+                    name: text.clone(),
+                    fault,
+                });
+                None
+            }
+        });
+    Namespaces::Only(parsed.collect())
+}
+
+fn limits(given: Option<&LinkLimits>, flaws: &mut Vec<Flaw>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(given) = given else {
+        return limits;
+    };
+    let mut set = |limit: &mut usize, name: &'static str, value: Option<i64>| {
+        let Some(value) = value else { return };
+        match usize::try_from(value) {
+            Ok(value) if value > 0 => *limit = value,
+            Ok(_) | Err(_) => flaws.push(Flaw::Limit { name, value }),
+        }
+    };
+    set(&mut limits.services, "services", given.services);
+    set(&mut limits.endpoints, "endpoints", given.endpoints);
+    set(&mut limits.nodes, "nodes", given.nodes);
+    limits
+}
