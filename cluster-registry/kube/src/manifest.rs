@@ -107,6 +107,8 @@ async fn read_aside(mut reader: Reader, dirty: Dirty) -> Option<(Reader, Reading
 }
 
 async fn tell(teller: &mut Teller, reading: Reading) -> Result<(), mpsc::error::SendError<()>> {
+    // Links go first: what peers may do counts before what they are told.
+    teller.tell_links(reading.links).await?;
     match reading.news {
         News::Unreadable => {}
         News::First(resources) => teller.tell_snapshot(resources).await?,

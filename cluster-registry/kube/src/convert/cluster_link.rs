@@ -149,3 +149,93 @@ fn limits(given: Option<&LinkLimits>, flaws: &mut Vec<Flaw>) -> Limits {
     set(&mut limits.nodes, "nodes", given.nodes);
     limits
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_link_says_what_its_object_says() {
+        let (object, flaws) = converted(
+            json!({"addresses": ["gw.west.example:4700", "[2001:db8::1]:4700"],
+            "dial": "Always", "grants": {"namespaces": ["shop"], "cidrs": ["10.2.3.4/16"]},
+            "exportTo": {"namespaces": []}, "limits": {"services": 5}, "trustTimestamps": true,
+            "trustBundleRef": {"name": "west"}}),
+        );
+        assert_eq!(flaws, [] as [String; 0]);
+        let Ok(Object::Link(link)) = object else {
+            panic!("{object:?}");
+        };
+        assert_eq!(link.cluster.as_str(), "west");
+        assert_eq!(link.addresses.len(), 2);
+        assert_eq!(link.dial, Dial::Always);
+        assert_eq!(link.grants.cidrs, ["10.2.0.0/16".parse().unwrap()]);
+        assert_eq!(link.export_to, Namespaces::Only([].into()));
+        assert_eq!(
+            link.limits,
+            Limits {
+                services: 5,
+                ..Limits::default()
+            }
+        );
+        assert!(link.trust_timestamps);
+    }
+
+    #[test]
+    fn a_link_that_says_nothing_has_the_defaults() {
+        let (object, _) = converted(json!({}));
+        let expected = LinkSpec::new(ClusterName::parse("west").unwrap());
+        assert_eq!(object, Ok(Object::Link(Box::new(expected))));
+    }
+
+    #[test]
+    fn a_wrong_part_is_left_out_and_told() {
+        let (object, flaws) = converted(json!({"addresses": ["gw:70000", "gw.west.example:4700"],
+            "grants": {"namespaces": ["Shop", "shop"], "cidrs": ["10.2.0.0/16", "10.3.0.0", "0.0.0.0/0"]},
+            "limits": {"nodes": -1}}));
+        assert!(
+            matches!(&object, Ok(Object::Link(link)) if link.addresses.len() == 1
+            && link.grants.cidrs.len() == 1 && link.limits == Limits::default()),
+            "{object:?}"
+        );
+        assert_eq!(flaws.len(), 5, "{flaws:?}");
+    }
+
+    #[test]
+    fn a_mistake_never_widens_what_a_peer_may_announce() {
+        for spec in [
+            json!({"grants": {"cidrs": ["10.2.0.0"]}}),
+            json!({"grants": {"cidrs": []}}),
+            json!({"grants": {"cidr": ["10.2.0.0/16"]}}),
+            json!({"grant": {"cidrs": ["10.2.0.0/16"]}}),
+            json!({"exportTo": {"namespace": ["shop"]}}),
+        ] {
+            let (object, flaws) = converted(spec.clone());
+            assert_eq!(object, Err(NotOurs::BadLink), "{spec}");
+            assert_eq!(
+                flaws.last().map(|f| f.contains("the link does not count")),
+                Some(true),
+                "{flaws:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_clusters_does_not_count() {
+        for name in ["West", "west.example", &"w".repeat(64)] {
+            let given: ClusterLink =
+                serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+            assert!(given.key().is_err(), "{name}");
+        }
+    }
+
+    fn converted(spec: Value) -> (Result<Object, NotOurs>, Vec<String>) {
+        let given = json!({"metadata": {"name": "west"}, "spec": spec});
+        let given: ClusterLink = serde_json::from_value(given).unwrap();
+        let mut flaws = Vec::new();
+        let object = given.convert(&mut flaws);
+        (object, flaws.iter().map(ToString::to_string).collect())
+    }
+}

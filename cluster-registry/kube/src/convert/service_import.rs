@@ -36,3 +36,32 @@ impl Convert for ServiceImport {
         Ok(Object::Import(ImportAddresses { ips }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_cannot_be_dialled_are_left_out() {
+        let given: ServiceImport = serde_json::from_value(json!({"metadata": {"name": "web"},
+            "spec": {"ips": ["10.97.0.1", "10.97.0.2", "nonsense", "127.0.0.1", "fd00:97::1"]}}))
+        .unwrap();
+        let mut flaws = Vec::new();
+        let object = given.convert(&mut flaws);
+
+        let ips = ["10.97.0.1", "fd00:97::1"].map(|text| text.parse().unwrap());
+        let expected = ImportAddresses { ips: ips.into() };
+        assert_eq!(object, Ok(Object::Import(expected)));
+        let told: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "'10.97.0.2' is a second IP of its family: it is left out",
+                "IP 'nonsense' is not an IP address: it is left out",
+                "IP '127.0.0.1' is a loopback address: it is left out"
+            ]
+        );
+    }
+}

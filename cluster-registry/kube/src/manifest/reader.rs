@@ -14,7 +14,11 @@ use std::{
     string::FromUtf8Error,
 };
 
-use cluster_registry::resource::{Resource, ResourceId};
+use cluster_registry::{
+    link::LinkSpec,
+    name::ClusterName,
+    resource::{Resource, ResourceId},
+};
 
 use self::tree::{Tree, name_below};
 use super::{
@@ -30,6 +34,8 @@ use crate::source::Problem;
 #[derive(Debug, PartialEq)]
 pub(super) struct Reading {
     pub(super) news: News,
+    /// The complete set of links, if it changed.
+    pub(super) links: Option<BTreeMap<ClusterName, LinkSpec>>,
     /// All that is wrong.
     pub(super) problems: Vec<Problem>,
     /// Whether some changes may come unnoticed, so that reading again after a while is needed.
@@ -115,6 +121,7 @@ impl Reader {
                 problems.extend(self.catalog.problems());
                 return Reading {
                     news: News::Unreadable,
+                    links: None,
                     problems,
                     is_blind: true,
                 };
@@ -125,6 +132,7 @@ impl Reader {
         let is_blind = self.watcher.is_none() || tree.is_blind || !all_read;
 
         let index = self.catalog.settle();
+        let links = index.take_links();
         let news = if self.has_read {
             News::Changes(index.take_changes())
         } else {
@@ -134,6 +142,7 @@ impl Reader {
         problems.extend(self.catalog.problems());
         Reading {
             news,
+            links,
             problems,
             is_blind,
         }

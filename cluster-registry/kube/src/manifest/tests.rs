@@ -9,6 +9,8 @@ use std::{
 };
 
 use cluster_registry::{
+    link::LinkSpec,
+    name::ClusterName,
     resource::{Resource, ResourceId},
     trace::TraceContext,
 };
@@ -45,6 +47,40 @@ async fn an_empty_directory_is_a_complete_state_too() {
 
     assert_eq!(events.recv().await, Some(SourceEvent::Snapshot(vec![])));
 }
+
+#[tokio::test]
+async fn exports_and_links_are_read_too() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "web.yaml", &service("web", 1));
+    let mut running = start(dir.path());
+    running.until(&[("web", 1)]).await;
+
+    write(dir.path(), "link.yaml", LINK);
+    running.until_true(|running| running.links.len() == 1).await;
+    write(dir.path(), "export.yaml", EXPORT);
+    let is_exported = |running: &Running| {
+        running.state.values().any(
+            |resource| matches!(resource, Resource::Service(service) if service.export.is_some()),
+        )
+    };
+    running.until_true(is_exported).await;
+
+    fs::remove_file(dir.path().join("export.yaml")).unwrap();
+    running.until_true(|running| !is_exported(running)).await;
+    fs::remove_file(dir.path().join("link.yaml")).unwrap();
+    running.until_true(|running| running.links.is_empty()).await;
+}
+
+const LINK: &str = "apiVersion: isthmus.io/v1alpha1
+kind: ClusterLink
+metadata: {name: west}
+spec: {addresses: ['gw.west.example:4700']}
+";
+
+const EXPORT: &str = "apiVersion: multicluster.x-k8s.io/v1beta1
+kind: ServiceExport
+metadata: {name: web, namespace: shop}
+";
 
 #[tokio::test]
 async fn every_way_of_changing_files_is_seen() {
@@ -265,6 +301,7 @@ struct Running {
     task: JoinHandle<()>,
     state: BTreeMap<ResourceId, Resource>,
     problems: Vec<String>,
+    links: BTreeMap<ClusterName, LinkSpec>,
     is_synced: bool,
     /// How many resources were ever withdrawn.
     withdrawn: usize,
@@ -281,6 +318,7 @@ fn start(dir: &Path) -> Running {
         shutdown,
         state: BTreeMap::new(),
         problems: Vec::new(),
+        links: BTreeMap::new(),
         is_synced: false,
         withdrawn: 0,
         traces: Vec::new(),
@@ -295,6 +333,12 @@ impl Running {
             .map(|(name, ip)| ((*name).to_owned(), *ip))
             .collect();
         self.until_services(|services| *services == expected).await;
+    }
+
+    async fn until_true(&mut self, is_reached: impl Fn(&Self) -> bool) {
+        while !is_reached(self) {
+            self.follow().await;
+        }
     }
 
     async fn until_services(&mut self, is_reached: impl Fn(&Vec<(String, u8)>) -> bool) {
@@ -360,7 +404,7 @@ impl Running {
                     }
                 }
             }
-            SourceEvent::Links(links) => panic!("links in manifests: {links:?}"),
+            SourceEvent::Links(links) => self.links = links,
             SourceEvent::Problems(problems) => {
                 self.problems = problems.iter().map(ToString::to_string).collect();
             }

@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Content, Found};
-use crate::convert::{Convert, FlawList};
+use crate::{
+    api::{ClusterLink, ServiceExport},
+    convert::{Convert, FlawList},
+};
 
 /// The API group's version of Service, Node and Namespace.
 const CORE: &str = "v1";
@@ -16,12 +19,22 @@ const CORE: &str = "v1";
 /// The API group's version of EndpointSlice.
 const DISCOVERY: &str = "discovery.k8s.io/v1";
 
-/// The kinds that count, each with its API version.
-const KINDS: [(&str, &str); 4] = [
+/// The API group's versions of ServiceExport, which have the same fields.
+const MCS: &str = "multicluster.x-k8s.io/v1beta1";
+const OLD_MCS: &str = "multicluster.x-k8s.io/v1alpha1";
+
+/// The API group's version of ClusterLink.
+const ISTHMUS: &str = "isthmus.io/v1alpha1";
+
+/// The kinds that count, each with its API versions, the preferred first.
+const KINDS: [(&str, &str); 7] = [
     ("Service", CORE),
     ("EndpointSlice", DISCOVERY),
     ("Node", CORE),
     ("Namespace", CORE),
+    ("ServiceExport", MCS),
+    ("ServiceExport", OLD_MCS),
+    ("ClusterLink", ISTHMUS),
 ];
 
 enum Shape {
@@ -97,6 +110,8 @@ impl Entry<'_> {
             (CORE, "Node") => self.convert::<Node>(value),
             (CORE, "Namespace") => self.convert::<Namespace>(value),
             (DISCOVERY, "EndpointSlice") => self.convert::<EndpointSlice>(value),
+            (MCS | OLD_MCS, "ServiceExport") => self.convert::<ServiceExport>(value),
+            (ISTHMUS, "ClusterLink") => self.convert::<ClusterLink>(value),
             _ => self.refuse(&kind, &version),
         }
     }
