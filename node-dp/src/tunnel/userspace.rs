@@ -132,7 +132,7 @@ impl Userspace {
             .collect();
         let (done, is_done) = oneshot::channel();
         self.line.send(Command::Change(changes, done)).await?;
-        is_done.await.map_err(|_| UserspaceError::Ended)?;
+        is_done.await.or(Err(UserspaceError::Ended))?;
         self.peers = wanted;
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Userspace {
     pub(super) async fn stats(&self) -> Result<BTreeMap<PublicKey, PeerStats>, UserspaceError> {
         let (answer, answered) = oneshot::channel();
         self.line.send(Command::Stats(answer)).await?;
-        answered.await.map_err(|_| UserspaceError::Ended)
+        answered.await.or(Err(UserspaceError::Ended))
     }
 
     pub(super) async fn lost(&self) {
@@ -164,7 +164,7 @@ impl Line {
     async fn send(&self, command: Command) -> Result<(), UserspaceError> {
         let commands = self.commands.as_ref().ok_or(UserspaceError::Ended)?;
         let sent = commands.send(command).await;
-        sent.map_err(|_| UserspaceError::Ended)?;
+        sent.or(Err(UserspaceError::Ended))?;
         self.wake();
         Ok(())
     }

@@ -101,6 +101,15 @@ impl Node {
         self.key.public_key()
     }
 
+    /// Becomes a node with another key; an open tunnel keeps the former.
+    pub(super) fn change_key(&mut self) {
+        self.key = PrivateKey::generate().unwrap();
+    }
+
+    pub(super) fn private_key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     pub(super) fn probe_address(&self) -> Ipv6Addr {
         probe_address(&self.public_key())
     }

@@ -19,7 +19,7 @@ use super::net::{ATTEMPT, Node};
 /// What was on the wire.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) wireguard: usize,
+    pub(super) wireguard_bytes: usize,
     pub(super) others: usize,
 }
 
@@ -70,7 +70,7 @@ impl Seen {
         let is_udp = frame.get(12..14) == Some(&[0x08, 0x00]) && frame.get(23) == Some(&17);
         let is_wireguard = is_udp && frame.get(36..38) == Some(&51872_u16.to_be_bytes());
         if is_wireguard {
-            self.wireguard += 1;
+            self.wireguard_bytes += frame.len();
         } else if !is_neighbour {
             self.others += 1;
         }

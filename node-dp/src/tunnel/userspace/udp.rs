@@ -42,6 +42,13 @@ pub(super) struct Message {
     pub(super) size: usize,
 }
 
+/// What is in a buffer: how much, from whom, and the size of the datagrams in it.
+struct Filled {
+    len: usize,
+    from: Option<SocketAddr>,
+    size: usize,
+}
+
 /// Buffers that are used again once the packets in them are gone.
 pub(super) struct Buffers {
     pool: PacketBufPool<MAX_MESSAGE>,
@@ -167,22 +174,16 @@ impl Socket {
             received => received?,
         };
         let filled = buffers.empty.drain(..received.len());
-        for (mut bytes, (len, from, size)) in filled.zip(received) {
+        for (mut bytes, Filled { len, from, size }) in filled.zip(received) {
             bytes.truncate(len);
-            messages.extend(from.map(|from| Message {
-                bytes,
-                from,
-                size: size.unwrap_or(len).max(1),
-            }));
+            let size = size.max(1);
+            messages.extend(from.map(|from| Message { bytes, from, size }));
         }
         Ok(())
     }
 
-    /// Fills buffers; answers for each the length, the sender and the size of the datagrams in it.
-    fn receive_into(
-        &self,
-        buffers: &mut [Packet],
-    ) -> io::Result<Vec<(usize, Option<SocketAddr>, Option<usize>)>> {
+    /// Fills buffers, from the first on.
+    fn receive_into(&self, buffers: &mut [Packet]) -> io::Result<Vec<Filled>> {
         let mut headers =
             MultiHeaders::<SockaddrStorage>::preallocate(buffers.len(), Some(cmsg_space!(i32)));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
@@ -197,13 +198,15 @@ impl Socket {
             None,
         )?;
         let received = results.map(|message| {
-            let size = message.cmsgs().ok().and_then(|mut messages| {
-                messages.find_map(|message| match message {
-                    ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
-                    _ => None,
-                })
-            });
-            (message.bytes, message.address.and_then(address), size)
+            let size = message
+                .cmsgs()
+                .ok()
+                .and_then(|mut messages| messages.find_map(|message| segment_size(&message)));
+            Filled {
+                len: message.bytes,
+                from: message.address.and_then(address),
+                size: size.unwrap_or(message.bytes),
+            }
         });
         Ok(received.collect())
     }
@@ -226,6 +229,14 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+fn segment_size(message: &ControlMessageOwned) -> Option<usize> {
+    if let ControlMessageOwned::UdpGroSegments(size) = message {
+        usize::try_from(*size).ok()
+    } else {
+        None
+    }
 }
 
 /// The sender's address; a socket of both families shows IPv4's inside IPv6's.
