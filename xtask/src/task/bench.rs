@@ -5,6 +5,7 @@ mod connect;
 mod failover;
 pub(crate) mod report;
 mod services;
+mod tunnel;
 
 use anyhow::bail;
 use multicluster::preflight;
@@ -33,6 +34,8 @@ enum Group {
     Connect,
     /// From the silent loss of a cluster to the last connection that failed.
     Failover,
+    /// One TCP stream through the embedded WireGuard against boringtun-cli and against the bare link.
+    Tunnel,
 }
 
 /// The task.
@@ -43,13 +46,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let programs = build::programs(build::Profile::Release)?;
     let report = Report { json: args.json };
     let mut failed = Vec::new();
-    for group in [Group::Connect, Group::Failover] {
+    for group in [Group::Connect, Group::Failover, Group::Tunnel] {
         if !args.groups.is_empty() && !args.groups.contains(&group) {
             continue;
         }
         let result = match group {
             Group::Connect => connect::run(&programs, report, args.quick),
             Group::Failover => failover::run(&programs, report, args.quick),
+            Group::Tunnel => tunnel::run(&programs, report, args.quick),
         };
         if let Err(error) = result {
             failed.push(format!("{group:?}: {error:#}"));

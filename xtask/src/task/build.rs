@@ -31,3 +31,16 @@ pub(crate) fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
     run(&mut build)?;
     Ok(target_dir().join(folder))
 }
+
+/// Builds the program that opens a tunnel by hand, in release mode, and returns it.
+pub(crate) fn tunnel_by_hand() -> anyhow::Result<PathBuf> {
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "node-dp",
+        "--example",
+        "tunnel",
+    ]))?;
+    Ok(target_dir().join("release/examples/tunnel"))
+}

@@ -4,12 +4,14 @@
 
 mod attempts;
 mod crr;
+mod stream;
 mod text;
 
 use std::net::SocketAddr;
 
 pub(crate) use attempts::Attempt;
 pub(crate) use crr::{Round, Rounds};
+pub(crate) use stream::{StreamRound, cpu_of};
 
 /// What to run.
 #[derive(Debug, clap::Subcommand)]
@@ -47,6 +49,24 @@ pub(crate) enum Load {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Sends one TCP stream, and single bytes to and fro, round by round over the paths.
+    Stream {
+        /// Where to connect, and the processes that carry it: `ADDRESS` or `ADDRESS=PID,PID`; alternated in this order.
+        #[arg(long, required = true)]
+        path: Vec<stream::Path>,
+        /// How many rounds each path gets.
+        #[arg(long, default_value_t = 25)]
+        rounds: usize,
+        /// How long a round's stream lasts, in milliseconds.
+        #[arg(long, default_value_t = 1000)]
+        round_ms: u64,
+    },
+    /// Answers `stream`, one connection at a time, on one thread.
+    StreamServe {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
     /// Answers each HTTP request with a fixed text, on one thread for each connection.
     Text {
         /// Where to listen.
@@ -74,6 +94,12 @@ impl Load {
                 round_ms,
             } => crr::run(&target, rounds, round_ms),
             Self::CrrServe { listen } => crr::serve(listen),
+            Self::Stream {
+                path,
+                rounds,
+                round_ms,
+            } => stream::run(&path, rounds, round_ms),
+            Self::StreamServe { listen } => stream::serve(listen),
             Self::Text { listen, text } => text::serve(listen, &text),
         }
     }

@@ -1,12 +1,15 @@
 //! Installs what building and testing needs and this machine lacks.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, bail};
 use multicluster::preflight;
 use node_dp_bpf_build::{Toolchain, find_linker, pins};
 
-use crate::task::command::{cargo, command, run, say};
+use crate::task::command::{cargo, command, run, say, target_dir};
 
 /// What tests, demo and lab run, and what the crates' C parts build with.
 const PACKAGES: [&str; 11] = [
@@ -39,6 +42,20 @@ pub(crate) fn run_task() -> anyhow::Result<()> {
 /// Installs what the benches compare with.
 pub(crate) fn baselines() -> anyhow::Result<()> {
     packages(&["iptables"])
+}
+
+/// Installs another WireGuard in user space and what configures it; answers where the program is.
+pub(crate) fn boringtun() -> anyhow::Result<PathBuf> {
+    packages(&["wireguard-tools"])?;
+    let root = target_dir().join("tools");
+    let program = root.join("bin/boringtun-cli");
+    if !program.is_file() {
+        say("installing boringtun-cli");
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "boringtun-cli@0.7.1"]);
+        run(install.arg("--root").arg(&root)).context("installing boringtun-cli")?;
+    }
+    Ok(program)
 }
 
 /// Installs cargo-deny, which `check` alone needs.
