@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 
+mod interop;
 mod net;
 mod offload;
 mod plain;

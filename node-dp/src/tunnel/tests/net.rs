@@ -106,6 +106,10 @@ impl Node {
         self.key = PrivateKey::generate().unwrap();
     }
 
+    pub(super) fn netns(&self) -> &str {
+        &self.netns
+    }
+
     pub(super) fn private_key(&self) -> &PrivateKey {
         &self.key
     }
