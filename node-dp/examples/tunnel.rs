@@ -36,8 +36,8 @@ struct Args {
     /// The UDP port.
     #[arg(long, default_value_t = 51_872)]
     port: u16,
-    /// The MTU inside the tunnel.
-    #[arg(long, default_value_t = tunnel::DEFAULT_MTU)]
+    /// The largest MTU inside the tunnel.
+    #[arg(long, default_value_t = tunnel::MAX_MTU)]
     mtu: u16,
     /// 'auto', 'kernel' or 'userspace'.
     #[arg(long, default_value = "userspace")]

@@ -74,8 +74,8 @@ pub struct Args {
         default_value = "isthmus0"
     )]
     pub tunnel_device: String,
-    /// The MTU inside the tunnel.
-    #[arg(long, env = "ISTHMUS_TUNNEL_MTU", default_value_t = tunnel::DEFAULT_MTU)]
+    /// The largest MTU inside the tunnel; it is less where the path to another node asks for that.
+    #[arg(long, env = "ISTHMUS_TUNNEL_MTU", default_value_t = tunnel::MAX_MTU)]
     pub tunnel_mtu: u16,
     /// The UDP port of the tunnels.
     #[arg(

@@ -10,6 +10,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr},
     path::Path,
     str::FromStr,
+    sync::{Arc, atomic::AtomicU16},
     time::SystemTime,
 };
 
@@ -20,20 +21,24 @@ use node_dp_core::{probe_address::probe_address, tunnel::WantedPeer};
 mod kernel;
 mod key;
 mod link;
+mod mtu;
 mod peers;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod userspace;
 
+use mtu::MtuFollower;
+
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
 pub use link::LinkError;
+pub use node_dp_core::tunnel::mtu::MAX_MTU;
 pub use routes::{RouteChanges, RouteError};
 pub use userspace::{OpenTunError, UserspaceError};
 
-/// The MTU inside the tunnel where the underlay's is 1500: less 40 bytes of IPv6, 8 of UDP and 32 of WireGuard.
-pub const DEFAULT_MTU: u16 = 1420;
+/// The MTU inside the tunnel until a peer's path is known: what fits 1500 bytes of IPv6, UDP and WireGuard.
+const FIRST_MTU: u16 = 1420;
 
 /// The longest name of a device (`IFNAMSIZ` less the terminating zero).
 const MAX_DEVICE_BYTES: usize = 15;
@@ -107,7 +112,7 @@ pub struct TunnelConfig {
     pub device: String,
     /// The UDP port that it listens on, on all addresses of both families.
     pub port: u16,
-    /// The MTU inside the tunnel.
+    /// The largest MTU inside the tunnel; it is less where the path to a peer asks for that.
     pub mtu: u16,
     /// The node's key.
     pub private_key: PrivateKey,
@@ -182,6 +187,7 @@ pub struct Tunnel {
     reason: String,
     netlink: rtnetlink::Handle,
     index: u32,
+    mtu: MtuFollower,
     inner: Inner,
 }
 
@@ -199,14 +205,18 @@ impl Tunnel {
         let netlink = link::connect().map_err(OpenError::Netlink)?;
         let public_key = config.private_key.public_key();
         let (use_kernel, reason) = choose(config.mode).await?;
+        let first_mtu = config.mtu.min(FIRST_MTU);
+        let mtu = Arc::new(AtomicU16::new(first_mtu));
         let inner = if use_kernel {
             Inner::Kernel(kernel::Kernel::open(&netlink, &config).await?)
         } else {
             link::delete_if_wireguard(&netlink, &config.device).await?;
-            Inner::Userspace(userspace::Userspace::open(&config)?)
+            Inner::Userspace(userspace::Userspace::open(&config, Arc::clone(&mtu))?)
         };
         let address = probe_address(&public_key);
-        let index = link::set_up(&netlink, &config.device, config.mtu, address).await?;
+        let index = link::set_up(&netlink, &config.device, first_mtu, address).await?;
+        let device = (config.device.clone(), index);
+        let mtu = MtuFollower::start(netlink.clone(), device, config.mtu, mtu);
         Ok(Self {
             device: config.device,
             port: config.port,
@@ -214,6 +224,7 @@ impl Tunnel {
             reason,
             netlink,
             index,
+            mtu,
             inner,
         })
     }
@@ -256,6 +267,8 @@ impl Tunnel {
         &mut self,
         wanted: &BTreeMap<PublicKey, WantedPeer>,
     ) -> Result<(), ConfigureError> {
+        let endpoints = wanted.values().map(|peer| peer.endpoint).collect();
+        self.mtu.set_endpoints(endpoints);
         match &mut self.inner {
             Inner::Kernel(kernel) => kernel.configure(wanted).await?,
             Inner::Userspace(userspace) => userspace.configure(wanted).await?,

@@ -3,6 +3,7 @@
 //! A prefix belongs to the node that announced it first, as long as that node holds on to it: a later node that claims the
 //! same or an overlapping one is refused, whoever it is. What is refused never becomes an allowed IP nor a route.
 
+pub mod mtu;
 pub mod offload;
 
 use std::{

@@ -70,6 +70,20 @@ pub(super) async fn set_up(
     Ok(index)
 }
 
+/// Gives the device another MTU.
+pub(super) async fn set_mtu(
+    netlink: &Handle,
+    device: &str,
+    index: u32,
+    mtu: u16,
+) -> Result<(), LinkError> {
+    let message = LinkUnspec::new_with_index(index)
+        .mtu(u32::from(mtu))
+        .build();
+    let set = netlink.link().set(message).execute().await;
+    set.map_err(|source| refusal("set the MTU of", device, source))
+}
+
 /// Removes the device if it is the kernel's WireGuard, which a former run may have left.
 pub(super) async fn delete_if_wireguard(netlink: &Handle, device: &str) -> Result<(), LinkError> {
     delete_if(netlink, device, |kind| *kind == InfoKind::Wireguard).await

@@ -3,7 +3,12 @@
 //! After a cut, sessions younger than three minutes carry on by themselves. Older ones need a handshake, which the
 //! protocol repeats every five seconds; here every second, as a healed path should be used at once.
 
-use std::{collections::BTreeMap, io, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, atomic::AtomicU16},
+    thread,
+};
 
 use cluster_registry::node::PublicKey;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -80,7 +85,8 @@ struct Line {
 }
 
 impl Userspace {
-    pub(super) fn open(config: &TunnelConfig) -> Result<Self, UserspaceError> {
+    /// Opens the device; `mtu` is what it has, and may change under way.
+    pub(super) fn open(config: &TunnelConfig, mtu: Arc<AtomicU16>) -> Result<Self, UserspaceError> {
         let tun = Tun::create(&config.device)?;
         let socket = Socket::bind(config.port).map_err(|source| UserspaceError::Listen {
             port: config.port,
@@ -100,7 +106,7 @@ impl Userspace {
             commands: received,
             is_lost: lost,
         };
-        let engine = Engine::new(ends, PeerTable::new(identity.clone()), config.mtu);
+        let engine = Engine::new(ends, PeerTable::new(identity.clone()), mtu);
         thread::Builder::new()
             .name("wireguard".to_owned())
             .spawn(move || engine.run())

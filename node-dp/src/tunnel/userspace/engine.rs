@@ -7,7 +7,10 @@ use std::{
     io::{self, IoSlice},
     mem,
     os::fd::AsFd as _,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -57,7 +60,7 @@ pub(super) struct Engine {
     tun: Tun,
     socket: Socket,
     table: PeerTable,
-    mtu: u16,
+    mtu: Arc<AtomicU16>,
     wake: Arc<EventFd>,
     commands: mpsc::Receiver<Command>,
     is_lost: watch::Sender<bool>,
@@ -96,7 +99,7 @@ pub(super) struct Ends {
 }
 
 impl Engine {
-    pub(super) fn new(ends: Ends, table: PeerTable, mtu: u16) -> Self {
+    pub(super) fn new(ends: Ends, table: PeerTable, mtu: Arc<AtomicU16>) -> Self {
         Self {
             merger: Merger::new(ends.tun.takes_udp()),
             tun: ends.tun,
@@ -257,10 +260,11 @@ impl Engine {
             from,
             size,
         } = message;
+        let mtu = self.mtu.load(Ordering::Relaxed);
         let bytes = bytes.buf_mut();
         while !bytes.is_empty() {
             let datagram = bytes.split_to(size.min(bytes.len()));
-            let inner = self.table.open(datagram, from, self.mtu, &mut self.outbox);
+            let inner = self.table.open(datagram, from, mtu, &mut self.outbox);
             if let Some(packet) = inner {
                 self.merging += packet.len();
                 self.merger.push(packet);
@@ -322,12 +326,13 @@ impl Engine {
                 return;
             }
         };
+        let mtu = usize::from(self.mtu.load(Ordering::Relaxed));
         let mut all = BytesMut::with_capacity(segments.max_bytes());
         while let Some(segment) = segments.next_segment() {
             all.extend_from_slice(segment.headers);
             all.extend_from_slice(segment.payload);
             let len = all.len();
-            let padded = len.next_multiple_of(PADDING).min(usize::from(self.mtu));
+            let padded = len.next_multiple_of(PADDING).min(mtu);
             all.resize(padded.max(len), 0);
             self.table.seal(peer, all.split(), &mut self.outbox);
         }
