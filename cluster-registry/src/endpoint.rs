@@ -7,6 +7,9 @@ use crate::{
     service::Protocol,
 };
 
+/// The most zones, and the most nodes, that an endpoint's hints name; Kubernetes allows 8.
+pub const MAX_HINTS: usize = 8;
+
 /// The port at which an endpoint serves one port of its service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointPort {
@@ -30,6 +33,13 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// The order in which what is said of one endpoint counts: the greatest is the newest.
+    ///
+    /// While an endpoint moves from one slice to another, both have it, and the one with the worse conditions is stale.
+    pub fn rank(self) -> impl Ord {
+        (self.ready, self.serving, !self.terminating)
+    }
+
     /// A ready endpoint.
     pub const READY: Self = Self {
         ready: true,

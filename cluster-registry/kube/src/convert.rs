@@ -6,6 +6,7 @@
 mod address;
 mod cluster_link;
 mod endpoint_slice;
+mod exposure;
 mod flaw;
 mod namespace;
 mod node;
@@ -22,7 +23,10 @@ use std::{collections::BTreeMap, fmt::Debug};
 use cluster_registry::name::{Namespace, NodeName, ParseNameError, ServiceName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub(crate) use self::flaw::{AddressFault, Flaw, FlawList};
+pub(crate) use self::{
+    flaw::{AddressFault, Flaw, FlawList},
+    service::keep_at_home,
+};
 use crate::object::{Object, ObjectKey, SliceName};
 
 /// The namespace of an object that names none, as `kubectl apply` takes it without a context.
@@ -30,6 +34,9 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// Another proxy than kube-proxy, and so than ours, serves what bears this label (KEP-2447).
 pub(crate) const SERVICE_PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// Proxies must not serve the bearer's cluster IPs (the label that Kubernetes gives to slices of headless services).
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
 /// The service that an EndpointSlice belongs to.
 pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -58,8 +65,6 @@ pub(crate) enum KeyError {
 /// Why a well-formed object is none of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotOurs {
-    #[error("a service of type ExternalName has neither addresses nor endpoints")]
-    ExternalName,
     #[error("its label service.kubernetes.io/service-proxy-name gives it to another proxy")]
     OtherProxy,
     #[error("without the label kubernetes.io/service-name it belongs to no service")]

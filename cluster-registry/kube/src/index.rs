@@ -12,17 +12,20 @@ use std::{
 };
 
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint, EndpointPort},
+    endpoint::{Endpoint, EndpointPort},
     link::LinkSpec,
     mcs::{Export, ImportAddresses, NamespaceSharing},
     name::{ClusterName, Namespace, NodeName, ServiceName},
     node::Node,
     resource::{Resource, ResourceId},
-    service::{Service, Sharing},
+    service::Service,
 };
 
 use self::links::Links;
-use crate::object::{Object, ObjectKey, Slice, SliceName};
+use crate::{
+    convert::keep_at_home,
+    object::{Object, ObjectKey, Slice, SliceName},
+};
 
 /// The endpoints that one slice has of one service.
 type Endpoints = BTreeMap<IpAddr, Endpoint>;
@@ -239,7 +242,7 @@ impl Index {
         let mut service = self.service_by_name.get(name)?.clone();
         let sharing = self.sharing_by_namespace.get(&name.namespace);
         if sharing == Some(&NamespaceSharing::Excluded) {
-            service.sharing = Sharing::default();
+            keep_at_home(&mut service);
         } else {
             let export = self.export_by_name.get(name).cloned();
             service.export = export.map(Box::new);
@@ -257,8 +260,8 @@ impl Index {
         let mut ports: Vec<EndpointPort> = Vec::new();
         for next in slices.filter_map(|endpoints| endpoints.get(&address)) {
             match &best {
-                Some(best) if rank(best.conditions) > rank(next.conditions) => {}
-                Some(best) if rank(best.conditions) == rank(next.conditions) => {
+                Some(best) if best.conditions.rank() > next.conditions.rank() => {}
+                Some(best) if best.conditions.rank() == next.conditions.rank() => {
                     ports.extend(next.ports.iter().cloned());
                 }
                 Some(_) | None => {
@@ -276,14 +279,6 @@ impl Index {
         }
         Some(endpoint)
     }
-}
-
-fn rank(conditions: Conditions) -> (bool, bool, bool) {
-    (
-        conditions.ready,
-        conditions.serving,
-        !conditions.terminating,
-    )
 }
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub const MAX_PORTS: usize = cluster_registry::service::MAX_PORTS;
 /// The longest application protocol: a qualified name of Kubernetes, 253 and 63 bytes with a slash between them.
 pub const MAX_APP_PROTOCOL_BYTES: usize = 317;
 
-/// The most zones, and the most nodes, that an endpoint's hints name; Kubernetes allows 8.
-pub const MAX_HINTS: usize = 8;
+/// The most zones, and the most nodes, that an endpoint's hints name.
+pub const MAX_HINTS: usize = cluster_registry::endpoint::MAX_HINTS;
 
 /// The most addresses of a node; there are seldom more than one per family.
 pub const MAX_NODE_ADDRESSES: usize = 32;

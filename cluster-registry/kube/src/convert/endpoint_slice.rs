@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint, EndpointPort},
+    endpoint::{Conditions, Endpoint, EndpointPort, Hints, MAX_HINTS},
     name::{NodeName, PortName, ServiceName},
 };
 use k8s_openapi::api::discovery::v1::{
-    Endpoint as GivenEndpoint, EndpointConditions as GivenConditions, EndpointPort as GivenPort,
-    EndpointSlice,
+    Endpoint as GivenEndpoint, EndpointConditions as GivenConditions, EndpointHints as GivenHints,
+    EndpointPort as GivenPort, EndpointSlice,
 };
 
 use super::{
@@ -47,7 +47,11 @@ impl Convert for EndpointSlice {
             match endpoint_address(given, is_v4) {
                 Ok(address) => {
                     let endpoint = endpoint(given, &ports, flaws);
-                    slice.endpoint_by_address.insert(address, endpoint);
+                    let known = slice.endpoint_by_address.get(&address);
+                    // An address that is there twice counts in its better condition.
+                    if known.is_none_or(|old| old.conditions.rank() < endpoint.conditions.rank()) {
+                        slice.endpoint_by_address.insert(address, endpoint);
+                    }
                 }
                 Err(flaw) => flaws.push(flaw),
             }
@@ -102,8 +106,22 @@ fn endpoint(given: &GivenEndpoint, ports: &Arc<[EndpointPort]>, flaws: &mut Vec<
         node: endpoint_node(given.node_name.as_deref(), flaws),
         zone: node::zone(given.zone.as_deref(), flaws).map(Arc::from),
         hostname: hostname(given.hostname.as_deref(), flaws).map(Arc::from),
-        hints: None,
+        hints: hints(given.hints.as_ref(), flaws).map(Arc::new),
     }
+}
+
+/// Reads the hints; one that is no name is left out, and no hint at all is none.
+fn hints(given: Option<&GivenHints>, flaws: &mut Vec<Flaw>) -> Option<Hints> {
+    let given = given?;
+    let mut hints = Hints::default();
+    for zone in given.for_zones.iter().flatten().take(MAX_HINTS) {
+        let zone = node::zone(Some(&zone.name), flaws);
+        hints.zones.extend(zone.map(Arc::from));
+    }
+    for node in given.for_nodes.iter().flatten().take(MAX_HINTS) {
+        hints.nodes.extend(endpoint_node(Some(&node.name), flaws));
+    }
+    (hints != Hints::default()).then_some(hints)
 }
 
 fn conditions(given: Option<&GivenConditions>) -> Conditions {

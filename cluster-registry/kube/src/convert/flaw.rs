@@ -17,6 +17,20 @@ pub(crate) enum Flaw {
         expected: &'static str,
         taken: &'static str,
     },
+    #[error("{field} is '{value}', not {expected}: {}", OrNothing(taken))]
+    Value {
+        field: &'static str,
+        value: String,
+        expected: &'static str,
+        /// Empty when nothing is taken instead.
+        taken: &'static str,
+    },
+    #[error("it has more than {most} {what}: the rest is left out")]
+    TooMany { what: &'static str, most: usize },
+    #[error(
+        "none of its loadBalancerSourceRanges is a range, so nobody may use its load balancer's addresses"
+    )]
+    NoSourceRange,
     #[error("{role} '{text}' {fault}: it is left out")]
     Address {
         role: &'static str,
@@ -72,6 +86,18 @@ pub(crate) enum Flaw {
     NoInternalIp,
 }
 
+/// What becomes of a value that is not taken.
+struct OrNothing<'a>(&'a str);
+
+impl fmt::Display for OrNothing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str("it is left out"),
+            taken => write!(f, "'{taken}' is taken"),
+        }
+    }
+}
+
 /// Why a text is not an address, or a range of addresses, that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressFault {
@@ -81,6 +107,8 @@ pub(crate) enum AddressFault {
     NotARange,
     #[error("is not an address of the slice's addressType")]
     OtherFamily,
+    #[error("is of a family that the service does not have")]
+    LackedFamily,
     #[error("is the unspecified address")]
     Unspecified,
     #[error("is a loopback address")]

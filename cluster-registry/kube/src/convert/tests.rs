@@ -17,6 +17,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::object::Slice;
 
+mod endpoints;
+mod exposure;
+mod steering;
+
 #[test]
 fn a_service_is_its_own_clusters_unless_it_says_so() {
     assert_eq!(sharing(json!({})), Sharing::default());

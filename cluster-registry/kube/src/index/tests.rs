@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cluster_registry::{endpoint::EndpointPort, service::Protocol};
+use cluster_registry::{
+    endpoint::{Conditions, EndpointPort},
+    service::{Protocol, Sharing},
+};
 use proptest::prelude::*;
 
 use super::*;

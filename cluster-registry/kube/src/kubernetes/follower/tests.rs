@@ -110,10 +110,11 @@ fn a_list_that_breaks_off_and_begins_again_removes_nothing_early() {
 }
 
 #[test]
-fn a_service_that_becomes_an_external_name_is_gone() {
+fn a_service_that_goes_to_another_proxy_is_gone() {
     let mut follower = synced([service("web")]);
 
-    let given = json!({"metadata": {"name": "web"}, "spec": {"type": "ExternalName"}});
+    let labels = json!({"service.kubernetes.io/service-proxy-name": "other"});
+    let given = json!({"metadata": {"name": "web", "labels": labels}});
     follower.handle(fact(Kind::Service, News::Present(seen::<Service>(given))));
 
     assert_eq!(changes(&mut follower), [("default/web".to_owned(), false)]);

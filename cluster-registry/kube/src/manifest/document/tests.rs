@@ -120,7 +120,6 @@ fn other_kinds_are_skipped_without_a_complaint() {
     for text in [
         "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: web}}",
         "{apiVersion: v1, kind: Pod, metadata: {name: web}}",
-        "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {type: ExternalName, externalName: example.org}}",
         "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web}, addressType: IPv4, endpoints: []}",
         "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web, labels: {kubernetes.io/service-name: web}}, addressType: FQDN, endpoints: []}",
         "{apiVersion: v1, kind: Service, metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: other}}}",
