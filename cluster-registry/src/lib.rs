@@ -17,6 +17,7 @@ pub mod digest;
 pub mod dns;
 pub mod endpoint;
 pub mod import;
+mod intern;
 pub mod link;
 pub mod mcs;
 pub mod merge;

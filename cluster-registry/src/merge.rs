@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     endpoint::Endpoint,
+    intern::Interner,
     mcs::{self, ImportAddresses, ImportKind},
     name::{ClusterName, Namespace, NodeName, ServiceName},
     resource::{Key, Resource, ResourceId},
@@ -63,6 +64,7 @@ pub struct Merge {
     touched: Touched,
     /// The service whose endpoints were last noted as stale and touched: most changes come in runs.
     last_noted: Option<ServiceName>,
+    interner: Interner,
 }
 
 impl Merge {
@@ -75,6 +77,20 @@ impl Merge {
             stale: BTreeMap::new(),
             touched: Touched::default(),
             last_noted: None,
+            interner: Interner::default(),
+        }
+    }
+
+    /// Makes a value share with others what it has alike with them; call it before the value is kept elsewhere too.
+    pub fn share(&mut self, value: &mut Resource) {
+        match value {
+            Resource::Endpoint(endpoint) => self.interner.share(endpoint),
+            Resource::Cluster(_)
+            | Resource::Node(_)
+            | Resource::Tunnel(_)
+            | Resource::Service(_)
+            | Resource::Namespace(_)
+            | Resource::Import(_) => {}
         }
     }
 
@@ -235,9 +251,14 @@ impl Merge {
         if offers.map_or_else(|| endpoint.is_none(), is_known) {
             return;
         }
+        let endpoint = endpoint.map(|endpoint| {
+            let mut endpoint = Arc::clone(endpoint);
+            self.interner.share(&mut endpoint);
+            endpoint
+        });
         self.change_offer(cluster, name, |offer| {
             match endpoint {
-                Some(endpoint) => offer.endpoints.insert(address, Arc::clone(endpoint)),
+                Some(endpoint) => offer.endpoints.insert(address, endpoint),
                 None => offer.endpoints.remove(&address),
             };
         });

@@ -107,6 +107,18 @@ name_type!(
     check_label
 );
 
+impl NodeName {
+    /// Whether both are one copy of the text.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether others hold this copy of the text too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 /// A service's full name; the same name means the same service in every cluster of the clusterset.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName {

@@ -15,16 +15,20 @@ use crate::{
     name::{ClusterName, NodeName, ServiceName},
     node::Tunnel,
     resource::{Key, Resource, ResourceId},
+    service::Timestamp,
     store::{Epoch, Store},
     trace::TraceContext,
     view::View,
 };
 
+mod addresses;
 mod imports;
 mod peer;
+mod timestamps;
 
 pub use peer::PeerSummary;
 
+use addresses::Addresses;
 use peer::Peer;
 
 /// Tombstones that a store keeps for readers that were away.
@@ -44,6 +48,9 @@ pub struct Registry {
     merge: Merge,
     own: OwnRanges,
     peers: BTreeMap<ClusterName, Peer>,
+    /// Present when this cluster's imports get their addresses here.
+    addresses: Option<Addresses>,
+    now: Timestamp,
 }
 
 impl Registry {
@@ -56,7 +63,14 @@ impl Registry {
             feed: Store::new(feed),
             own: OwnRanges::default(),
             peers: BTreeMap::new(),
+            addresses: None,
+            now: Timestamp(u64::MAX),
         }
+    }
+
+    /// Takes what time it is; until then, exports whose timestamps are not believed count as the youngest.
+    pub fn set_time(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// What peers may know.
@@ -99,7 +113,8 @@ impl Registry {
                     self.copy_to_exports(id, trace);
                 }
             }
-            ResourceId::Namespace(_) | ResourceId::Import(_) => self.set_local(id, value, trace),
+            ResourceId::Namespace(_) => self.set_local(id, value, trace),
+            ResourceId::Import(name) => self.apply_import(name, value),
         }
         self.compact();
     }
@@ -111,7 +126,7 @@ impl Registry {
             .feed
             .iter_of(&self.cluster)
             .map(|(key, _)| key.id)
-            .filter(|id| !said.contains(id))
+            .filter(|id| !said.contains(id) && !self.allocates(id))
             .collect();
         for (id, value) in resources {
             self.apply_local(&id, Some(value), None);
@@ -161,6 +176,10 @@ impl Registry {
     fn set_feed(&mut self, key: Key, value: Option<Resource>, trace: Option<TraceContext>) {
         if value.as_ref().is_some_and(|value| !value.is_of(&key.id)) {
             return;
+        }
+        let mut value = value;
+        if let Some(value) = &mut value {
+            self.merge.share(value);
         }
         self.merge.apply(&key, value.as_ref());
         match value {

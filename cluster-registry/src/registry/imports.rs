@@ -29,6 +29,11 @@ impl Registry {
         if let Some(peer) = self.peers.get_mut(&link.cluster) {
             peer.grants = link.grants.clone();
             peer.limits = link.limits;
+            let is_doubted = peer.trusts_timestamps && !link.trust_timestamps;
+            peer.trusts_timestamps = link.trust_timestamps;
+            if is_doubted {
+                self.forget_times_of(&link.cluster);
+            }
             self.recheck_imports(&link.cluster);
         }
     }
@@ -88,6 +93,7 @@ impl Registry {
             unsaid.remove(&key.id);
         }
         if key.id != ResourceId::Cluster {
+            let value = value.map(|value| self.with_believed_time(&key, value));
             self.set_import(cluster, key, value, trace);
             self.compact();
         }

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     cluster: ClusterName,
     pub(super) grants: Grants,
     pub(super) limits: Limits,
+    /// Whether its word counts for when its exports were made.
+    pub(super) trusts_timestamps: bool,
     /// During a snapshot, what was there and has not been said again.
     pub(super) unsaid: Option<BTreeSet<ResourceId>>,
     pub(super) accepted: u64,
@@ -43,6 +45,7 @@ impl Peer {
             cluster: link.cluster.clone(),
             grants: link.grants.clone(),
             limits: link.limits,
+            trusts_timestamps: link.trust_timestamps,
             unsaid: None,
             accepted: 0,
             refused: BTreeMap::new(),

@@ -268,7 +268,7 @@ fn expected_exports(registry: &Registry) -> Vec<Key> {
         .collect()
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     Registry::new(cluster("east"), Epoch(1), Epoch(2))
 }
 
