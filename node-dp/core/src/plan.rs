@@ -4,6 +4,7 @@
 //! changes to that part alone, so the cost of a change does not grow with the number of services.
 
 mod backends;
+mod claims;
 mod frontends;
 mod groups;
 mod problem;
@@ -15,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
     name::{ClusterName, ServiceName},
-    service::ServicePort,
     view::{MergedService, View},
 };
 use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER};
@@ -27,7 +27,8 @@ use crate::{
     verdict::Ruling,
 };
 
-use frontends::{frontends, unsupported};
+use claims::Claims;
+use frontends::{Wanted, frontends, unsupported};
 pub use problem::Problem;
 
 /// The planner.
@@ -37,11 +38,7 @@ pub use problem::Problem;
 pub struct Planner {
     allocations: Allocations,
     image: Image,
-    /// Which service each frontend belongs to.
-    owners: BTreeMap<FrontendKey, ServiceName>,
-    owned: BTreeMap<ServiceName, BTreeSet<FrontendKey>>,
-    /// Who else would have a frontend.
-    waiting: BTreeMap<FrontendKey, BTreeSet<ServiceName>>,
+    claims: Claims,
     /// Clusters that the view no longer names and that services may still use.
     leaving: BTreeSet<ClusterName>,
     problems: BTreeMap<ServiceName, Vec<Problem>>,
@@ -53,9 +50,7 @@ impl Planner {
         Self {
             allocations: Allocations::adopt(cluster, &image),
             image,
-            owners: BTreeMap::new(),
-            owned: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            claims: Claims::default(),
             leaving: BTreeSet::new(),
             problems: BTreeMap::new(),
         }
@@ -114,7 +109,7 @@ impl Planner {
         services: impl IntoIterator<Item = &'a ServiceName>,
     ) -> Vec<MapOp> {
         let mut names: BTreeSet<ServiceName> = services.into_iter().cloned().collect();
-        let released = self.release_unwanted(view, &mut names);
+        let released = self.claim(view, &mut names);
 
         let mut planned = Planned::default();
         let mut held = released;
@@ -151,7 +146,7 @@ impl Planner {
             ..Image::default()
         };
         new.services
-            .retain(|frontend, _| self.owners.contains_key(frontend));
+            .retain(|frontend, _| self.claims.is_claimed(frontend));
         let ids = new.services.values();
         let groups = ids.flat_map(|s| s.groups().iter().map(|group| (s.id(), *group)));
         for (id, group) in groups {
@@ -185,37 +180,20 @@ impl Planner {
         ops
     }
 
-    /// Takes from the named services the frontends that they no longer ask for, and names who waits for those.
-    fn release_unwanted(
-        &mut self,
-        view: &View,
-        names: &mut BTreeSet<ServiceName>,
-    ) -> BTreeSet<FrontendKey> {
-        let mut released = BTreeSet::new();
+    /// Takes what the named services ask for, gives the frontends that they no longer do, and names who else is affected.
+    fn claim(&mut self, view: &View, names: &mut BTreeSet<ServiceName>) -> BTreeSet<FrontendKey> {
+        let mut affected = BTreeSet::new();
+        let mut gone = BTreeSet::new();
         for name in names.iter() {
-            let wanted: BTreeSet<FrontendKey> =
-                frontends(view.services.get(name).map(AsRef::as_ref))
-                    .map(|(frontend, _)| frontend)
-                    .collect();
-            let owned = self.owned.remove(name).unwrap_or_default();
-            let (kept, gone): (BTreeSet<_>, BTreeSet<_>) =
-                owned.into_iter().partition(|f| wanted.contains(f));
-            if !kept.is_empty() {
-                self.owned.insert(name.clone(), kept);
-            }
-            released.extend(gone);
-            self.waiting.retain(|frontend, waiting| {
-                if !wanted.contains(frontend) {
-                    waiting.remove(name);
-                }
-                !waiting.is_empty()
-            });
+            let service = view.services.get(name);
+            let age = service.map(|service| frontends::age(service));
+            let wanted = service.into_iter().flat_map(|service| frontends(service));
+            let wanted = wanted.map(|wanted| wanted.frontend).collect();
+            let age = age.unwrap_or_default();
+            gone.extend(self.claims.set(name, age, wanted, &mut affected));
         }
-        for frontend in &released {
-            self.owners.remove(frontend);
-            names.extend(self.waiting.remove(frontend).unwrap_or_default());
-        }
-        released
+        names.extend(affected);
+        gone
     }
 
     fn plan_service(
@@ -228,27 +206,18 @@ impl Planner {
         for problem in unsupported(service) {
             planned.problems.push((name.clone(), problem));
         }
-        for (frontend, port) in frontends(Some(service)) {
-            let owner = self.owners.entry(frontend).or_insert_with(|| name.clone());
-            if owner != name {
-                let holder = owner.clone();
+        for wanted in frontends(service) {
+            let frontend = wanted.frontend;
+            if let Some(holder) = self.claims.holder(&frontend)
+                && holder != name
+            {
+                let holder = holder.clone();
                 let problem = Problem::HeldFrontend { frontend, holder };
                 planned.problems.push((name.clone(), problem));
-                self.waiting
-                    .entry(frontend)
-                    .or_default()
-                    .insert(name.clone());
                 continue;
             }
-            self.owned.entry(name.clone()).or_default().insert(frontend);
             let mut problems = Vec::new();
-            self.plan_frontend(
-                view,
-                service,
-                (frontend, port),
-                &mut planned.image,
-                &mut problems,
-            );
+            self.plan_frontend(view, service, wanted, &mut planned.image, &mut problems);
             let named = problems.into_iter().map(|problem| (name.clone(), problem));
             planned.problems.extend(named);
         }
@@ -258,12 +227,13 @@ impl Planner {
         &mut self,
         view: &View,
         service: &MergedService,
-        (frontend, port): (FrontendKey, &ServicePort),
+        wanted: Wanted<'_>,
         image: &mut Image,
         problems: &mut Vec<Problem>,
     ) {
+        let frontend = wanted.frontend;
         let id = self.allocations.service(frontend);
-        let candidates = backends::of(service, frontend.address(), port);
+        let candidates = backends::of(service, wanted);
         let groups = groups::ranked(service, &view.cluster, &candidates);
         let (groups, dropped) = groups::fitting(groups);
         if dropped > 0 {
@@ -337,7 +307,7 @@ impl Planner {
     /// Whether a service, as planned in `new` or else as it is, has a group of a cluster.
     fn is_used(&self, index: u16, new: &Image) -> bool {
         let unchanged = self.image.services.iter().filter(|(frontend, _)| {
-            self.owners.contains_key(frontend) && !new.services.contains_key(frontend)
+            self.claims.is_claimed(frontend) && !new.services.contains_key(frontend)
         });
         unchanged
             .chain(&new.services)

@@ -1,9 +1,6 @@
 //! Which endpoints back a frontend.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint},
@@ -13,38 +10,39 @@ use cluster_registry::{
 };
 use node_dp_common::BackendValue;
 
-/// The backends of a port of a service that an address's family can reach, by cluster; none of them is empty.
+use super::frontends::Wanted;
+
+/// The backends of a frontend that its family can reach, by cluster; none of them is empty.
 ///
 /// Ready endpoints count. Only if there is none in any cluster do those count that still serve while they terminate, as
 /// anything is better than nothing.
 pub(super) fn of(
     service: &MergedService,
-    address: IpAddr,
-    port: &ServicePort,
+    wanted: Wanted<'_>,
 ) -> BTreeMap<ClusterName, BTreeSet<BackendValue>> {
-    let ready = those(service, address, port, |conditions| conditions.ready);
+    let ready = those(service, wanted, |conditions| conditions.ready);
     if !ready.is_empty() {
         return ready;
     }
-    those(service, address, port, |conditions| {
+    those(service, wanted, |conditions| {
         conditions.serving && conditions.terminating
     })
 }
 
 fn those(
     service: &MergedService,
-    address: IpAddr,
-    port: &ServicePort,
+    wanted: Wanted<'_>,
     serves: impl Fn(Conditions) -> bool,
 ) -> BTreeMap<ClusterName, BTreeSet<BackendValue>> {
     let mut backends: BTreeMap<ClusterName, BTreeSet<BackendValue>> = BTreeMap::new();
-    for (cluster, endpoints) in &service.endpoints {
+    let is_ipv4 = wanted.frontend.address().is_ipv4();
+    for (cluster, endpoints) in wanted.endpoints(service) {
         let values: BTreeSet<BackendValue> = endpoints
             .iter()
-            .filter(|(ip, endpoint)| {
-                ip.is_ipv4() == address.is_ipv4() && serves(endpoint.conditions)
+            .filter(|(ip, endpoint)| ip.is_ipv4() == is_ipv4 && serves(endpoint.conditions))
+            .filter_map(|(ip, endpoint)| {
+                Some(BackendValue::new(*ip, number(endpoint, wanted.port)?))
             })
-            .filter_map(|(ip, endpoint)| Some(BackendValue::new(*ip, number(endpoint, port)?)))
             .collect();
         if !values.is_empty() {
             backends.insert(cluster.clone(), values);

@@ -1,6 +1,8 @@
 //! Tests of the planner: what one change makes, golden dumps and random histories.
 
+mod contested;
 mod golden;
+mod imports;
 mod random;
 mod world;
 
@@ -112,29 +114,6 @@ fn nothing_adopted_is_removed_before_the_sweep() {
     let labels: Vec<_> = swept.iter().map(MapOp::label).collect();
     assert_eq!(labels, ["delete-service", "delete-backend"]);
     assert!(after.image().services.is_empty());
-}
-
-#[test]
-fn a_frontend_stays_with_its_first_service_until_that_lets_go() {
-    let mut world = World::new();
-    world.service("web", "10.0.1.1");
-    world.endpoint("east", "web", "10.1.0.1");
-    let (mut planner, _) = world.planner();
-
-    world.service("thief", "10.0.1.1");
-    world.endpoint("east", "thief", "10.1.0.66");
-    let contested = world.update(&mut planner, &["thief"]);
-    let problems = &planner.problems()[&world::service("thief")];
-    assert_eq!(contested, []);
-    assert_eq!(problems[0].label(), "held-frontend");
-
-    world.no_service("web");
-    world.update(&mut planner, &["web"]);
-
-    assert!(planner.problems().is_empty());
-    let backends: Vec<_> = planner.image().backends.values().collect();
-    assert_eq!(backends[0].address(), ip("10.1.0.66"));
-    assert_eq!(backends.len(), 1);
 }
 
 #[test]

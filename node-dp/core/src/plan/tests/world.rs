@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use cluster_registry::{
     cluster::{Cluster, Control},
     endpoint::{Conditions, Endpoint, EndpointPort},
-    service::{ClusterAffinity, Protocol, Service, ServiceKind, Sharing},
+    service::{ClusterAffinity, Protocol, Service, ServiceKind, ServicePort, Sharing},
     shared_map::SharedMap,
 };
 
