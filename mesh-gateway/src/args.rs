@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Read this cluster's objects from the Kubernetes API server
     #[arg(long, env = "ISTHMUS_KUBERNETES")]
     pub(crate) kubernetes: bool,
+    /// Where the gateway keeps its state, so that it serves at once when it starts anew; without it, none is kept
+    #[arg(long, env = "ISTHMUS_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
     /// A linked cluster, as name=west,address=gw.west.example:4700, and with commas more of address=.., dial=auto or always or
     /// never, what is taken: namespaces=a+b, cidrs=10.2.0.0/16+fd00:2::/48, max-services=N, max-endpoints=N, max-nodes=N,
     /// trust-timestamps=true, and what is told: exports=a+b; repeatable, and separated by ; in the environment

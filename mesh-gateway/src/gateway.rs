@@ -32,6 +32,7 @@ use crate::{
     hub::{Facts, Hub, HubEnds, StatusRequest},
     links::Dialers,
     metrics::Metrics,
+    state::{self, Saver},
 };
 
 /// How a task that should run until the end has ended.
@@ -53,7 +54,21 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         dns_listen: dns.local_address(),
         dns_queries: Arc::new(AtomicU64::new(0)),
     };
-    let (hub, ends) = Hub::new(&config, facts.clone());
+    let (mut hub, ends) = Hub::new(&config, facts.clone());
+    let saver = match &config.state_dir {
+        Some(dir) => {
+            if let Some(saved) = state::load(dir, &config.cluster)? {
+                hub.restore(saved);
+            }
+            Some(Saver {
+                dir: dir.clone(),
+                cluster: config.cluster.clone(),
+                requests: ends.saves.clone(),
+                newest: ends.feed.newest.clone(),
+            })
+        }
+        None => None,
+    };
     let settings = Settings {
         cluster: config.cluster.clone(),
         is_node: false,
@@ -61,7 +76,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         heartbeat_interval: config.heartbeat_interval,
         detect_multiplier: config.detect_multiplier,
     };
-    let sessions = Sessions::bind(&config, settings, &ends)?;
+    let sessions = Sessions::bind(&config, settings, &ends, saver)?;
     let queries = Arc::clone(&facts.dns_queries);
     let responder = Responder::new(ends.views.clone(), facts.metrics.clone(), queries)?;
 
@@ -82,7 +97,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         deadline: config.shutdown_deadline,
     };
     gateway
-        .run_until(shutdown, sessions, ends.synced, facts.readiness)
+        .run_until(shutdown, sessions, ends.serves, facts.readiness)
         .await
 }
 
@@ -103,13 +118,13 @@ impl Gateway {
         mut self,
         shutdown: CancellationToken,
         sessions: Sessions,
-        synced: CancellationToken,
+        serves: CancellationToken,
         readiness: Readiness,
     ) -> anyhow::Result<()> {
         let guard = readiness.guard("sessions");
         let mut failed = tokio::select! {
             () = shutdown.cancelled() => None,
-            () = synced.cancelled() => {
+            () = serves.cancelled() => {
                 sessions.spawn(&mut self.live, &self.live_token);
                 None
             }
@@ -173,14 +188,20 @@ fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
     Ok(credentials)
 }
 
-/// The tasks that talk to other gateways and to nodes; they start once there is something to say.
+/// The tasks that talk to other gateways and to nodes, and who saves what is said; they start once there is something to say.
 struct Sessions {
     listener: Listener<Admission>,
     dialers: Dialers,
+    saver: Option<Saver>,
 }
 
 impl Sessions {
-    fn bind(config: &Config, settings: Settings, ends: &HubEnds) -> anyhow::Result<Self> {
+    fn bind(
+        config: &Config,
+        settings: Settings,
+        ends: &HubEnds,
+        saver: Option<Saver>,
+    ) -> anyhow::Result<Self> {
         let admission = Admission {
             cluster: config.cluster.clone(),
             links: ends.links.clone(),
@@ -196,12 +217,19 @@ impl Sessions {
         };
         let listener = Listener::bind(config.listen, settings, admission)
             .with_context(|| format!("listening at {}", config.listen))?;
-        Ok(Self { listener, dialers })
+        Ok(Self {
+            listener,
+            dialers,
+            saver,
+        })
     }
 
     fn spawn(self, tasks: &mut Tasks, token: &CancellationToken) {
         spawn(tasks, token, "listener", |token| self.listener.run(token));
         spawn(tasks, token, "dialers", |token| self.dialers.run(token));
+        if let Some(saver) = self.saver {
+            spawn(tasks, token, "saver", |token| saver.run(token));
+        }
     }
 }
 

@@ -4,7 +4,9 @@ mod exports;
 mod links;
 mod nodes;
 mod peers;
+mod restore;
 mod seat;
+mod serve;
 mod sessions;
 mod status;
 
@@ -39,6 +41,7 @@ use crate::{
     config::Config,
     links::LiveLinks,
     metrics::{Metrics, gauge_value},
+    state::SaveRequest,
 };
 
 use self::{exports::Exports, nodes::Nodes, peers::Peers};
@@ -49,17 +52,14 @@ const REPORT_DEPTH: usize = 64;
 /// Source events that may wait; each is a batch already.
 const SOURCE_DEPTH: usize = 16;
 
+/// Requests for what is to be saved that may wait; there is one who asks.
+const SAVE_DEPTH: usize = 1;
+
 /// Questions for the status that may wait.
 const STATUS_DEPTH: usize = 8;
 
 /// Reports taken before the view is made anew, so that a snapshot in pages does not make one for each page.
 const REPORTS_AT_ONCE: usize = 32;
-
-/// How long nodes wait for peers after a start: a session on a good path is up and heard within a second.
-///
-/// Nodes keep what they have while they wait. Told at once, they would drop other clusters' backends, as a gateway that
-/// has just started knows of none.
-const FEED_GRACE: Duration = Duration::from_secs(3);
 
 /// Asks for the status.
 pub(crate) type StatusRequest = oneshot::Sender<GatewayStatus>;
@@ -74,8 +74,10 @@ pub(crate) struct HubEnds {
     /// The links that count, with what each peer may know.
     pub(crate) links: watch::Receiver<LiveLinks>,
     pub(crate) feed: Feed,
-    /// Cancelled once the source's complete state is known.
-    pub(crate) synced: CancellationToken,
+    /// Requests for what is to be saved.
+    pub(crate) saves: mpsc::Sender<SaveRequest>,
+    /// Cancelled once there is something to say: the source's complete state is known, or what was saved of it.
+    pub(crate) serves: CancellationToken,
 }
 
 /// What the hub only shows.
@@ -103,9 +105,15 @@ pub(crate) struct Hub {
     problems: Vec<Problem>,
     /// What is wrong with links.
     link_problems: Vec<Problem>,
-    /// Held until the source is synced.
-    source_guard: Option<ReadyGuard>,
-    synced: CancellationToken,
+    /// Held until there is something to say.
+    guard: Option<ReadyGuard>,
+    serves: CancellationToken,
+    /// Whether the source's complete state is known.
+    is_synced: bool,
+    /// Whether what an earlier life saved is served.
+    is_restored: bool,
+    /// Whether the source has said which ClusterLink objects there are.
+    has_heard_links: bool,
     /// When nodes are told without waiting longer for peers; `None` before the source is synced.
     feed_opens: Option<Instant>,
     is_feed_open: bool,
@@ -115,6 +123,7 @@ pub(crate) struct Hub {
     source_rx: mpsc::Receiver<SourceEvent>,
     reports_rx: mpsc::Receiver<Report>,
     status_rx: mpsc::Receiver<StatusRequest>,
+    saves_rx: mpsc::Receiver<SaveRequest>,
     views_tx: watch::Sender<Option<Arc<View>>>,
     facts: Facts,
 }
@@ -131,7 +140,8 @@ impl Hub {
         let (views_tx, views) = watch::channel(None);
         let (links_tx, links) = watch::channel(LiveLinks::default());
         let (feed, feed_server) = FeedServer::new(registry.feed().cursor());
-        let synced = CancellationToken::new();
+        let (saves, saves_rx) = mpsc::channel(SAVE_DEPTH);
+        let serves = CancellationToken::new();
         let mut hub = Self {
             cluster: config.cluster.clone(),
             hold_time: config.hold_time,
@@ -143,8 +153,11 @@ impl Hub {
             nodes: Nodes::new(),
             problems: Vec::new(),
             link_problems: Vec::new(),
-            source_guard: Some(facts.readiness.guard("source")),
-            synced: synced.clone(),
+            guard: Some(facts.readiness.guard("source")),
+            serves: serves.clone(),
+            is_synced: false,
+            is_restored: false,
+            has_heard_links: false,
             feed_opens: None,
             is_feed_open: false,
             exports: Exports::new(epoch),
@@ -153,6 +166,7 @@ impl Hub {
             source_rx,
             reports_rx,
             status_rx,
+            saves_rx,
             views_tx,
             facts,
         };
@@ -163,7 +177,8 @@ impl Hub {
             views,
             links,
             feed,
-            synced,
+            saves,
+            serves,
         };
         hub.handle_links(BTreeMap::new());
         (hub, ends)
@@ -191,6 +206,7 @@ impl Hub {
                     // Whoever asked may have gone.
                     drop(reply.send(self.status()));
                 }
+                Some(request) = self.saves_rx.recv() => self.answer_save(request),
                 () = sleep_until(deadline) => self.handle_timeout(Instant::now()),
             }
         }
@@ -219,7 +235,10 @@ impl Hub {
                     span.in_scope(|| self.registry.apply_local(&id, value, position));
                 }
             }
-            SourceEvent::Links(links) => self.handle_links(links),
+            SourceEvent::Links(links) => {
+                self.has_heard_links = true;
+                self.handle_links(links);
+            }
             SourceEvent::Problems(problems) => {
                 self.problems = problems;
                 self.count_problems();
@@ -231,27 +250,6 @@ impl Hub {
         let count = self.problems.len() + self.link_problems.len();
         let gauge = &self.facts.metrics.source_problems;
         gauge.set(gauge_value(count as u64));
-    }
-
-    fn note_synced(&mut self) {
-        self.source_guard = None;
-        self.facts.metrics.source_synced.set(1);
-        self.synced.cancel();
-        let opens = Instant::now() + FEED_GRACE;
-        self.feed_opens.get_or_insert(opens);
-        self.open_feed_if_due(Instant::now());
-    }
-
-    /// Nodes are told once all peers were heard, or the grace is over.
-    fn open_feed_if_due(&mut self, now: Instant) {
-        let Some(opens) = self.feed_opens else {
-            return;
-        };
-        let has_heard_all = self.peers.values().all(|peer| peer.has_said_all);
-        if !self.is_feed_open && (has_heard_all || opens <= now) {
-            tracing::info!(has_heard_all, "nodes are served");
-            self.is_feed_open = true;
-        }
     }
 
     fn handle_report(&mut self, report: Report) {
@@ -295,26 +293,6 @@ impl Hub {
         self.open_feed_if_due(now);
     }
 
-    /// Tells sessions and DNS where things stand.
-    fn publish(&mut self) {
-        let (exports, feed) = (
-            self.registry.exports().cursor(),
-            self.registry.feed().cursor(),
-        );
-        self.exports.publish(self.registry.exports());
-        self.feed.publish(feed);
-        let metrics = &self.facts.metrics;
-        metrics
-            .exports_revision
-            .set(gauge_value(exports.revision.0));
-        metrics.feed_revision.set(gauge_value(feed.revision.0));
-        let is_synced = self.source_guard.is_none();
-        let is_first = self.views_tx.borrow().is_none();
-        if is_synced && (!self.registry.take_touched().is_empty() || is_first) {
-            self.views_tx.send_replace(Some(self.registry.view()));
-        }
-    }
-
     fn status(&mut self) -> GatewayStatus {
         let view = self.registry.view();
         let peers = self.peers.iter();
@@ -325,7 +303,7 @@ impl Hub {
             ready: self.facts.readiness.is_ready(),
             source: Source {
                 kind: self.source_kind.to_owned(),
-                synced: self.source_guard.is_none(),
+                synced: self.is_synced,
                 problems: self
                     .problems
                     .iter()

@@ -10,6 +10,7 @@ mod gateway;
 mod hub;
 mod links;
 mod metrics;
+mod state;
 
 use std::io::Write;
 

@@ -28,6 +28,8 @@ pub enum SourceEvent {
     /// What has changed since, each resource once.
     Changed(Vec<SourceChange>),
     /// The complete set of ClusterLinks, by the cluster that each leads to, whenever it changes.
+    ///
+    /// Where there are any, the first comes before the snapshot: at the snapshot, a source that has told none has none.
     Links(BTreeMap<ClusterName, LinkSpec>),
     /// The complete list of what is wrong, whenever it changes; empty when all is well again.
     Problems(Vec<Problem>),

@@ -56,6 +56,27 @@ impl Registry {
         self.set_feed(key, Some(Resource::Cluster(Cluster { control })), None);
     }
 
+    /// Takes what an earlier life of this registry knew, by the rules of this one.
+    pub fn restore(&mut self, key: Key, value: Resource) -> Result<(), Refusal> {
+        let cluster = key.cluster.clone();
+        if cluster == self.cluster {
+            match (&key.id, value) {
+                (ResourceId::Tunnel(node), Resource::Tunnel(tunnel)) => {
+                    self.apply_tunnel(node, Some(tunnel), None);
+                }
+                (id, value) => self.apply_local(id, Some(value), None),
+            }
+            return Ok(());
+        }
+        let Some(peer) = self.peers.get_mut(&cluster) else {
+            return Err(Refusal::UnknownPeer(cluster));
+        };
+        import::check(&cluster, &peer.grants, &self.own, &key, Some(&value))?;
+        peer.held.check_room(&key.id, peer.limits)?;
+        self.set_import(&cluster, key, Some(value), None);
+        Ok(())
+    }
+
     /// A peer begins to say everything it has.
     pub fn handle_import_begin(&mut self, cluster: &ClusterName) {
         let unsaid = self.imports_of(cluster);

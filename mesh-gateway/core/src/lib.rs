@@ -18,6 +18,7 @@ pub mod convert;
 pub mod limits;
 pub mod liveness;
 pub mod reason;
+pub mod saved;
 pub mod session;
 pub mod update;
 pub mod wire;

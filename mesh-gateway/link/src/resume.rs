@@ -18,6 +18,16 @@ struct Position {
     generation: u64,
 }
 
+impl From<Cursor> for Resume {
+    /// A position that is known from elsewhere.
+    fn from(cursor: Cursor) -> Self {
+        Self(Arc::new(Mutex::new(Position {
+            cursor: Some(cursor),
+            generation: 0,
+        })))
+    }
+}
+
 impl Resume {
     /// The position, or `None` to ask for a snapshot.
     pub fn get(&self) -> Option<Cursor> {

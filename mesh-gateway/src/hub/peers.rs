@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cluster_registry::{link::LinkSpec, name::ClusterName};
+use cluster_registry::{link::LinkSpec, name::ClusterName, store::Cursor};
 use isthmus_daemon::status::PeerState;
 use mesh_link::{
     event::{GoodbyeReason, SessionHandle},
@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) unreadable: BTreeMap<&'static str, u64>,
     /// Whether what is known of it is all that it said last.
     pub(super) has_said_all: bool,
+    /// Up to where all that it said was taken; what is known of it is never older.
+    pub(super) progress: Option<Cursor>,
     /// When the certificate ends that it last showed.
     pub(super) certificate_expires: Option<SystemTime>,
     /// When it was lost, while its state is still held.
@@ -60,6 +62,7 @@ impl Peer {
             reason: None,
             unreadable: BTreeMap::new(),
             has_said_all: false,
+            progress: None,
             certificate_expires: None,
             held_since: None,
             needs_snapshot: false,
@@ -93,6 +96,11 @@ impl Peer {
         self.held_since = Some(now);
     }
 
+    /// Its state is held from now on, though no session was lost.
+    pub(super) fn hold_from(&mut self, now: Instant) {
+        self.held_since = Some(now);
+    }
+
     /// When its state is no longer held.
     pub(super) fn expires(&self, hold_time: Duration) -> Option<Instant> {
         self.held_since?.checked_add(hold_time)
@@ -107,6 +115,7 @@ impl Peer {
     /// The next session must say everything.
     pub(super) fn ask_for_everything(&mut self) {
         self.resume.clear();
+        self.progress = None;
         self.needs_snapshot = true;
         self.has_said_all = false;
     }

@@ -39,7 +39,11 @@ impl Hub {
                 peer.seat.address = address.or(peer.seat.address);
                 peer.reason = Some(reason);
             }
-            PeerEvent::SnapshotBegin if is_current => self.registry.handle_import_begin(name),
+            PeerEvent::SnapshotBegin if is_current => {
+                peer.progress = None;
+                self.registry.handle_import_begin(name);
+            }
+            PeerEvent::Progress(cursor) if is_current => peer.progress = Some(cursor),
             PeerEvent::Updates(updates) if is_current => self.import(name, updates),
             PeerEvent::SnapshotEnd if is_current => {
                 peer.has_said_all = true;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,7 +14,8 @@ use cluster_registry::{
     endpoint::Endpoint,
     import::Namespaces,
     link::{Dial, LinkSpec},
-    name::{ClusterName, Namespace, ServiceName},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
+    node::{PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
     service::{Service, Sharing},
     store::{Batch, Cursor, ResumeError},
@@ -37,6 +39,7 @@ use crate::{
     hub::{Facts, Hub, HubEnds},
     links::LiveLinks,
     metrics::Metrics,
+    state::{self, Saver},
 };
 
 /// How long any condition is waited for.
@@ -56,6 +59,21 @@ pub(super) struct World {
 impl World {
     /// The hub of cluster `zurich`, whose source is synced and empty.
     pub(super) async fn start(flags: &[&str]) -> Self {
+        let (hub, ends) = Self::hub(flags);
+        let world = Self::run(hub, ends);
+        world.source_snapshot([]).await;
+        world
+    }
+
+    /// The same hub's next life, from what was saved in a directory; its source has not spoken.
+    pub(super) fn restart(flags: &[&str], dir: &Path) -> Self {
+        let (mut hub, ends) = Self::hub(flags);
+        let saved = state::load(dir, &name("zurich")).unwrap();
+        hub.restore(saved.expect("something was saved"));
+        Self::run(hub, ends)
+    }
+
+    fn hub(flags: &[&str]) -> (Hub, HubEnds) {
         let base = [
             "gateway",
             "--cluster=zurich",
@@ -69,15 +87,65 @@ impl World {
             dns_listen: None,
             dns_queries: Arc::default(),
         };
-        let (hub, ends) = Hub::new(&Config::try_from(args).unwrap(), facts);
+        Hub::new(&Config::try_from(args).unwrap(), facts)
+    }
+
+    fn run(hub: Hub, ends: HubEnds) -> Self {
         let token = CancellationToken::new();
         tokio::spawn(hub.run(token.clone()));
-        let world = Self {
+        Self {
             ends,
             _stop: token.drop_guard(),
+        }
+    }
+
+    /// Saves as a gateway does that stops.
+    pub(super) async fn save(&self, dir: &Path) {
+        let saver = Saver {
+            dir: dir.to_owned(),
+            cluster: name("zurich"),
+            requests: self.ends.saves.clone(),
+            newest: self.ends.feed.newest.clone(),
         };
-        world.source_snapshot([]).await;
-        world
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        timeout(PATIENCE, saver.run(stopped))
+            .await
+            .expect("the state is saved");
+    }
+
+    /// Whether sessions may begin.
+    pub(super) fn serves(&self) -> bool {
+        self.ends.serves.is_cancelled()
+    }
+
+    /// What nodes are told, as [`Self::told`].
+    pub(super) async fn told_nodes(&self) -> Vec<(String, String)> {
+        self.told(&self.ends.feed).await
+    }
+
+    /// A node's agent comes up and announces its tunnel end.
+    pub(super) async fn report_tunnel(&self, node: &str, tunnel: Tunnel) {
+        let node = NodeName::parse(node).unwrap();
+        let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+        let (handle, closing) = SessionHandle::new();
+        let agent = Peer {
+            session: SessionId::next(),
+            id: Arc::new(SpiffeId::node(trust_domain, name("zurich"), node.clone())),
+            feed: self.ends.feed.clone(),
+            closing,
+        };
+        let update = Update {
+            key: Key {
+                cluster: name("zurich"),
+                id: ResourceId::Tunnel(node),
+            },
+            value: Some(Resource::Tunnel(tunnel)),
+            trace: None,
+        };
+        self.report(agent.report(up(handle, false))).await;
+        self.report(agent.report(PeerEvent::Updates(vec![update])))
+            .await;
     }
 
     pub(super) async fn link_objects<const N: usize>(&self, links: [LinkSpec; N]) {
@@ -209,12 +277,7 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) async fn come_up(self, world: &mut World, resumed: bool) -> Peer {
-        let event = PeerEvent::Up {
-            address: ADDRESS,
-            resumed,
-            certificate_expires: SystemTime::now(),
-            handle: self.handle,
-        };
+        let event = up(self.handle, resumed);
         world.report(self.peer.report(event)).await;
         self.peer
     }
@@ -239,6 +302,17 @@ impl std::ops::Deref for Opening {
 impl Peer {
     /// Says all that the peer has.
     pub(super) async fn say<const N: usize>(&mut self, world: &mut World, said: [Said; N]) {
+        self.begin(world, said).await;
+        world.report(self.report(PeerEvent::SnapshotEnd)).await;
+    }
+
+    /// Says up to where all was said.
+    pub(super) async fn progress(&self, world: &mut World, cursor: Cursor) {
+        world.report(self.report(PeerEvent::Progress(cursor))).await;
+    }
+
+    /// Begins to say all that the peer has.
+    pub(super) async fn begin<const N: usize>(&mut self, world: &mut World, said: [Said; N]) {
         let updates = said.map(|(id, value)| Update {
             key: Key {
                 cluster: self.id.cluster.clone(),
@@ -247,13 +321,9 @@ impl Peer {
             value: Some(value),
             trace: None,
         });
-        for event in [
-            PeerEvent::SnapshotBegin,
-            PeerEvent::Updates(updates.into()),
-            PeerEvent::SnapshotEnd,
-        ] {
-            world.report(self.report(event)).await;
-        }
+        world.report(self.report(PeerEvent::SnapshotBegin)).await;
+        let updates = PeerEvent::Updates(updates.into());
+        world.report(self.report(updates)).await;
     }
 
     /// Why the hub ended the session, once it did.
@@ -272,6 +342,25 @@ impl Peer {
             peer: Arc::clone(&self.id),
             event,
         }
+    }
+}
+
+fn up(handle: SessionHandle, resumed: bool) -> PeerEvent {
+    PeerEvent::Up {
+        address: ADDRESS,
+        resumed,
+        certificate_expires: SystemTime::now(),
+        handle,
+    }
+}
+
+/// Some tunnel end.
+pub(super) fn tunnel() -> Tunnel {
+    Tunnel {
+        public_key: PublicKey([7; 32]),
+        port: 51872,
+        probe_port: 4701,
+        probe_address: "fd00::7".parse().unwrap(),
     }
 }
 
