@@ -40,7 +40,7 @@ impl Registry {
             .feed
             .iter_of(cluster)
             .filter(|(_, value)| matches!(value, Resource::Service(s) if s.export.is_some()))
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key, value.clone()))
             .collect();
         for (key, mut value) in exported {
             if let Resource::Service(service) = &mut value
