@@ -75,9 +75,11 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// A cluster's name: an RFC 1123 label, unique and stable within the clusterset.
+    /// A cluster's name: one RFC 1123 label or two joined by a dot, unique and stable within the clusterset.
+    ///
+    /// It has at most 63 bytes in all, as it is the value of a label of EndpointSlices too.
     ClusterName,
-    check_label
+    check_cluster
 );
 name_type!(
     /// A Kubernetes namespace.
@@ -166,6 +168,13 @@ fn check_label(text: &str) -> Result<(), ParseNameError> {
     Ok(())
 }
 
+fn check_cluster(text: &str) -> Result<(), ParseNameError> {
+    check_length(text, MAX_LABEL_BYTES)?;
+    let (first, second) = text.split_once('.').unwrap_or((text, text));
+    check_characters(first, text)?;
+    check_characters(second, text)
+}
+
 fn check_subdomain(text: &str) -> Result<(), ParseNameError> {
     check_length(text, MAX_SUBDOMAIN_BYTES)?;
     for label in text.split('.') {
@@ -215,9 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_may_have_dots_and_a_cluster_may_not() {
+    fn a_node_may_have_dots_and_a_cluster_one() {
         assert!(NodeName::parse("ip-10-0-0-1.ec2.internal").is_ok());
-        assert!(ClusterName::parse("a.b").is_err());
+        assert!(ClusterName::parse("west.example").is_ok());
+        for bad in ["a.b.c", "a.", ".a", "a..b", "-a.b", "a.B"] {
+            assert!(ClusterName::parse(bad).is_err(), "{bad}");
+        }
+        let halves = format!("{}.{}", "a".repeat(31), "b".repeat(32));
+        assert!(ClusterName::parse(&halves[..63]).is_ok());
+        assert!(ClusterName::parse(&halves).is_err());
     }
 
     #[test]

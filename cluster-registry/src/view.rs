@@ -55,10 +55,14 @@ impl MergedService {
         &self,
         port: &ServicePort,
     ) -> impl Iterator<Item = (&ClusterName, &Endpoints)> {
-        self.import_endpoints.iter().filter(|(cluster, _)| {
-            self.definition_of(cluster)
-                .is_some_and(|definition| Import::is_served_by(port, definition))
-        })
+        let endpoints = self.import_endpoints.iter();
+        endpoints.filter(|(cluster, _)| self.is_exposed_by(cluster, port))
+    }
+
+    /// Whether a cluster's own definition has a port of the import.
+    pub(crate) fn is_exposed_by(&self, cluster: &ClusterName, port: &ServicePort) -> bool {
+        self.definition_of(cluster)
+            .is_some_and(|definition| Import::is_served_by(port, definition))
     }
 
     /// The import, if its clients dial addresses of its own.

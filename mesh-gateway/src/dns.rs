@@ -15,14 +15,14 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use cluster_registry::{
-    dns::{Answer, RecordKind, lookup},
+    dns::{Answer, Place, RecordKind, lookup},
     view::View,
 };
 use hickory_proto::{
     op::{Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{SOA, TXT},
+        rdata::{SOA, SRV, TXT},
     },
 };
 use hickory_server::{
@@ -42,6 +42,9 @@ use crate::metrics::{DnsLabels, Metrics};
 /// How long an answer may be cached: the conformance suite of the Multi-Cluster Services API expects changes within
 /// seconds, and the sample of its specification says 4.
 const TTL_SECONDS: u32 = 4;
+
+/// The weight of every SRV record: above 0, which would make a place rare (RFC 2782), and all alike.
+const SRV_WEIGHT: u16 = 1;
 
 /// The zone, from its last label.
 const ZONE: [&str; 2] = ["local", "clusterset"];
@@ -159,8 +162,9 @@ impl Responder {
                 ..Reply::empty(ResponseCode::NoError)
             };
         }
-        let records = match lookup(&view, &below, kind_of(query.query_type())) {
+        let records: Vec<RData> = match lookup(&view, &below, kind_of(query.query_type())) {
             Answer::Addresses(addresses) => addresses.into_iter().map(RData::from).collect(),
+            Answer::Places(places) => places.iter().filter_map(service_record).collect(),
             Answer::Text(text) => vec![RData::TXT(TXT::new(vec![text.to_owned()]))],
             Answer::NoData => return self.negative(ResponseCode::NoError),
             Answer::NxDomain => return self.negative(ResponseCode::NXDomain),
@@ -184,6 +188,7 @@ impl Responder {
         let kind = match kind_of(kind) {
             RecordKind::A => "a",
             RecordKind::Aaaa => "aaaa",
+            RecordKind::Srv => "srv",
             RecordKind::Txt => "txt",
             RecordKind::Other => "other",
         };
@@ -269,11 +274,19 @@ impl Reply {
     }
 }
 
+/// A place as a record; one whose name does not fit into DNS is left out.
+fn service_record(place: &Place) -> Option<RData> {
+    let target = Name::from_ascii(format!("{}.clusterset.local.", place.target)).ok()?;
+    Some(RData::SRV(SRV::new(0, SRV_WEIGHT, place.port, target)))
+}
+
 fn kind_of(kind: RecordType) -> RecordKind {
     if kind == RecordType::A {
         RecordKind::A
     } else if kind == RecordType::AAAA {
         RecordKind::Aaaa
+    } else if kind == RecordType::SRV {
+        RecordKind::Srv
     } else if kind == RecordType::TXT {
         RecordKind::Txt
     } else {

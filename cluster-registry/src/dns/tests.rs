@@ -1,5 +1,8 @@
 //! Tests of the answers below `clusterset.local`.
 
+mod clusterset;
+mod questions;
+
 use super::*;
 use crate::{
     merge::Merge,

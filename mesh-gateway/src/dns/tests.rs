@@ -55,6 +55,47 @@ async fn names_are_found_whatever_their_case_and_repeated_as_asked() {
 }
 
 #[tokio::test]
+async fn a_port_is_found_with_its_service_as_the_target() {
+    let rig = Rig::start().await;
+
+    for name in [
+        "_http._tcp.ports.shop.svc.clusterset.local.",
+        "ports.shop.svc.clusterset.local.",
+    ] {
+        let answer = rig.ask(name, RecordType::SRV).await;
+
+        let [record] = answer.answers.as_slice() else {
+            panic!("{name}: {answer:?}");
+        };
+        let RData::SRV(service) = &record.data else {
+            panic!("{record:?}");
+        };
+        assert_eq!((service.priority, service.port), (0, 80));
+        assert!(service.weight > 0);
+        assert_eq!(
+            service.target.to_ascii(),
+            "ports.shop.svc.clusterset.local."
+        );
+    }
+    let unknown = rig
+        .ask(
+            "_ftp._tcp.ports.shop.svc.clusterset.local.",
+            RecordType::SRV,
+        )
+        .await;
+    assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn addresses_are_not_resolved_to_names() {
+    let rig = Rig::start().await;
+
+    let answer = rig.ask("1.0.96.10.in-addr.arpa.", RecordType::PTR).await;
+
+    assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
+}
+
+#[tokio::test]
 async fn the_schemas_version_is_told() {
     let rig = Rig::start().await;
 

@@ -8,8 +8,8 @@ use std::{
 
 use cluster_registry::{
     endpoint::Endpoint,
-    name::{ClusterName, ServiceName},
-    service::{Service, ServiceKind, Sharing},
+    name::{ClusterName, PortName, ServiceName},
+    service::{Protocol, Service, ServiceKind, ServicePort, Sharing},
     view::{MergedService, View},
 };
 use hickory_proto::{
@@ -144,6 +144,7 @@ fn view() -> View {
         ("web", service(&["10.96.0.1", "fd00:96::1"], true)),
         ("four", service(&["10.96.0.4"], true)),
         ("many", many()),
+        ("ports", ports()),
         ("private", service(&["10.96.0.9"], false)),
     ];
     let services = services.map(|(name, service)| {
@@ -169,6 +170,15 @@ fn service(cluster_ips: &[&str], global: bool) -> MergedService {
         })),
         ..MergedService::default()
     }
+}
+
+fn ports() -> MergedService {
+    let mut service = service(&["10.96.0.7"], true);
+    if let Some(local) = &mut service.local {
+        let http = PortName::parse("http").unwrap();
+        Arc::make_mut(local).ports = vec![ServicePort::new(Some(http), Protocol::Tcp, 80)];
+    }
+    service
 }
 
 fn many() -> MergedService {
