@@ -75,22 +75,22 @@ fn cilium_annotations_mean_what_ours_do() {
 fn every_value_of_the_annotations_means_one_safe_thing() {
     use ClusterAffinity::{Local, None as Any, Remote};
     // What stands in global, shared and affinity, and what it comes to; a flaw for each value that is unknown.
-    let table: [(&str, &str, &str, Option<(bool, ClusterAffinity)>, usize); 12] = [
-        ("true", "true", "none", Some((true, Any)), 0),
-        ("true", "false", "local", Some((false, Local)), 0),
-        ("TRUE", " true ", "Remote", Some((true, Remote)), 0),
-        ("true", "true", "", Some((true, Any)), 0),
+    let table: [([&str; 3], Option<(bool, ClusterAffinity)>, usize); 12] = [
+        (["true", "true", "none"], Some((true, Any)), 0),
+        (["true", "false", "local"], Some((false, Local)), 0),
+        (["TRUE", " true ", "Remote"], Some((true, Remote)), 0),
+        (["true", "true", ""], Some((true, Any)), 0),
         // The literal none, and what is unknown, must drop nobody's backends.
-        ("true", "true", "None", Some((true, Any)), 0),
-        ("true", "true", "nearest", Some((true, Any)), 1),
-        ("true", "yes", "local", Some((true, Local)), 1),
-        ("false", "true", "local", None, 0),
-        ("1", "true", "none", None, 1),
-        ("yes", "maybe", "far", None, 3),
-        ("", "true", "none", None, 1),
-        ("false", "false", "remote", None, 0),
+        (["true", "true", "None"], Some((true, Any)), 0),
+        (["true", "true", "nearest"], Some((true, Any)), 1),
+        (["true", "yes", "local"], Some((true, Local)), 1),
+        (["false", "true", "local"], None, 0),
+        (["1", "true", "none"], None, 1),
+        (["yes", "maybe", "far"], None, 3),
+        (["", "true", "none"], None, 1),
+        (["false", "false", "remote"], None, 0),
     ];
-    for (global, shared, affinity, expected, unknown) in table {
+    for ([global, shared, affinity], expected, unknown) in table {
         let (service, flaws) = service(json!({"metadata": {"name": "web", "annotations": {
             "isthmus.io/global": global, "isthmus.io/shared": shared, "isthmus.io/affinity": affinity}},
             "spec": {"clusterIP": "10.96.0.1"}}));
