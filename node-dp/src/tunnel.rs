@@ -29,6 +29,7 @@ mod tests;
 mod userspace;
 
 use mtu::MtuFollower;
+use routes::Routes;
 
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
@@ -188,6 +189,7 @@ pub struct Tunnel {
     netlink: rtnetlink::Handle,
     index: u32,
     mtu: MtuFollower,
+    routes: Routes,
     inner: Inner,
 }
 
@@ -225,6 +227,7 @@ impl Tunnel {
             netlink,
             index,
             mtu,
+            routes: Routes::default(),
             inner,
         })
     }
@@ -278,9 +281,13 @@ impl Tunnel {
 
     /// Makes the routes of ours exactly these, each through the device with an `unreachable` one behind it.
     ///
-    /// All are tried; the error is the first.
-    pub async fn set_routes(&self, wanted: &BTreeSet<IpNet>) -> Result<RouteChanges, RouteError> {
-        routes::sync(&self.netlink, Some(self.index), wanted).await
+    /// All are tried; the error is the first. What others did to our routes is mended by the first call after a minute.
+    pub async fn set_routes(
+        &mut self,
+        wanted: &BTreeSet<IpNet>,
+    ) -> Result<RouteChanges, RouteError> {
+        let device = Some(self.index);
+        self.routes.sync(&self.netlink, device, wanted).await
     }
 
     /// What it has seen of each peer.
@@ -311,7 +318,8 @@ impl Tunnel {
 /// Removes what former runs left: the routes of ours, and the device if it is a WireGuard or TUN one.
 pub async fn uninstall(device: &str) -> Result<(), UninstallError> {
     let netlink = link::connect().map_err(UninstallError::Netlink)?;
-    routes::sync(&netlink, None, &BTreeSet::new()).await?;
+    let none = BTreeSet::new();
+    Routes::default().sync(&netlink, None, &none).await?;
     link::delete_if_tunnel(&netlink, device).await?;
     Ok(())
 }

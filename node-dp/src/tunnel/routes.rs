@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
 };
 
 use futures_util::TryStreamExt as _;
@@ -28,6 +29,9 @@ const DEVICE_METRIC: u32 = 100;
 
 /// The metric of the refusing routes: worse than what administrators and network managers commonly use.
 const REFUSE_METRIC: u32 = 100_000;
+
+/// How long what was listed counts; listing many routes takes longer than changing one.
+const LISTED_FOR: Duration = Duration::from_secs(60);
 
 /// What a sync changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,17 +82,53 @@ enum Kind {
     Device(u32),
 }
 
-/// Makes our routes exactly those that the prefixes need; without a device, refusing ones only.
-pub(super) async fn sync(
+/// Our routes, with the memory of what the kernel has.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    routes: BTreeSet<Route>,
+    listed: Instant,
+}
+
+impl Routes {
+    /// Makes our routes exactly those that the prefixes need; without a device, refusing ones only.
+    pub(super) async fn sync(
+        &mut self,
+        netlink: &Handle,
+        device: Option<u32>,
+        prefixes: &BTreeSet<IpNet>,
+    ) -> Result<RouteChanges, RouteError> {
+        let wanted = wanted_routes(device, prefixes);
+        let known = self.known.take();
+        let listed = match known.filter(|known| known.listed.elapsed() < LISTED_FOR) {
+            Some(known) => known,
+            None => Known {
+                routes: list(netlink).await?,
+                listed: Instant::now(),
+            },
+        };
+        let changes = change(netlink, &listed.routes, &wanted).await?;
+        // Only now is it known that the kernel has them; after an error it is asked.
+        self.known = Some(Known {
+            routes: wanted,
+            ..listed
+        });
+        Ok(changes)
+    }
+}
+
+async fn change(
     netlink: &Handle,
-    device: Option<u32>,
-    prefixes: &BTreeSet<IpNet>,
+    found: &BTreeSet<Route>,
+    wanted: &BTreeSet<Route>,
 ) -> Result<RouteChanges, RouteError> {
-    let wanted = wanted_routes(device, prefixes);
-    let found = list(netlink).await?;
     let mut changes = RouteChanges::default();
     let mut first_error = None;
-    for route in wanted.difference(&found) {
+    for route in wanted.difference(found) {
         match netlink.route().add(message(route)).execute().await {
             Ok(()) => changes.added += 1,
             Err(source) => {

@@ -178,7 +178,7 @@ impl Node {
 
     pub(super) fn set_routes(&self, routes: BTreeSet<IpNet>) -> RouteChanges {
         self.perform(move |runtime, tunnel| {
-            let tunnel = tunnel.as_ref().unwrap();
+            let tunnel = tunnel.as_mut().unwrap();
             runtime.block_on(tunnel.set_routes(&routes)).unwrap()
         })
     }

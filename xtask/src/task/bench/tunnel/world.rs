@@ -236,7 +236,11 @@ impl World {
             || Ok(set.status().context("running `wg`")?.success()),
         )?;
         self.ip(side, &["link", "set", &device, "mtu", "1420", "up"])?;
-        self.ip(side, &["route", "add", &allowed, "dev", &device])
+        let own = side.address(PathKind::Boringtun).to_string();
+        self.ip(
+            side,
+            &["route", "add", &allowed, "dev", &device, "src", &own],
+        )
     }
 
     /// Measures all paths in turn: the link, the tunnel and, if it stands, boringtun.
