@@ -47,7 +47,7 @@ const WRITE_AT: usize = 128 << 10;
 const TIMER_PERIOD: Duration = Duration::from_millis(250);
 
 /// Peers whose timers are looked at together, so that their handshakes don't hold up packets for long.
-const TIMER_BATCH: usize = 32;
+const TIMER_BATCH: usize = 16;
 
 /// How long to wait after a failed receive, so that a socket that stays broken does not burn a core.
 const RECEIVE_RETRY: Duration = Duration::from_millis(10);

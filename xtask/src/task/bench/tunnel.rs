@@ -109,7 +109,7 @@ fn many_peers(report: Report, world: &World, tunnel: &Path) -> anyhow::Result<()
     )?;
     report.print(
         &line("change_one_peer_ms", "ms")
-            .samples(&[opened.said.change_one_ms])
+            .samples(&opened.said.change_one_ms)
             .note("one prefix more or less, of 1000 peers with routes"),
     )?;
     let before = cpu_of(opened.process.id())?;

@@ -79,7 +79,7 @@ enum PathKind {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Said {
     pub(crate) configure_seconds: f64,
-    pub(crate) change_one_ms: f64,
+    pub(crate) change_one_ms: Vec<f64>,
 }
 
 /// A tunnel that is open.
