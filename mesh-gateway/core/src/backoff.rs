@@ -1,6 +1,9 @@
 //! Decides when to dial next: exponentially later, with jitter, so that peers do not dial in step.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a session must have been up to count as a success; two processes that replace each other's sessions back off.
+const GOOD_SESSION: Duration = Duration::from_secs(1);
 
 /// The delays between the starts of attempts.
 #[derive(Debug, Clone)]
@@ -34,6 +37,22 @@ impl Backoff {
     /// Begins anew, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.failures = 0;
+    }
+
+    /// When to dial next, after an attempt that began at `started`, and the session, if it came to one, at `up_since`.
+    pub fn next_start(
+        &mut self,
+        started: Instant,
+        up_since: Option<Instant>,
+        now: Instant,
+    ) -> Instant {
+        let Some(since) = up_since else {
+            return started + self.next_delay();
+        };
+        if now.saturating_duration_since(since) >= GOOD_SESSION {
+            self.reset();
+        }
+        now + self.next_delay()
     }
 
     /// A number in `0.0..1.0` (`SplitMix64`, of which the upper half is used).
@@ -80,6 +99,21 @@ mod tests {
         backoff.reset();
 
         assert!(backoff.next_delay() <= FIRST);
+    }
+
+    #[test]
+    fn only_a_session_that_lasted_counts_as_success() {
+        let now = Instant::now();
+        let mut backoff = Backoff::new(FIRST, MAX, 1);
+        for _ in 0..10 {
+            backoff.next_start(now, None, now);
+        }
+
+        let after_a_short_one = backoff.next_start(now, Some(now), now + GOOD_SESSION / 2);
+        assert!(after_a_short_one >= now + GOOD_SESSION / 2 + MAX / 2);
+
+        let after_a_long_one = backoff.next_start(now, Some(now), now + GOOD_SESSION);
+        assert!(after_a_long_one <= now + GOOD_SESSION + FIRST);
     }
 
     #[test]

@@ -38,9 +38,6 @@ use crate::{
 /// The delay after the first failure.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long a session must have been up to count as a success; two processes that replace each other's sessions back off.
-const GOOD_SESSION: Duration = Duration::from_secs(1);
-
 /// How long a handshake may take.
 ///
 /// Its packets are repeated ever more rarely, so a fresh attempt finds a healed path sooner than an old one does. It
@@ -102,19 +99,18 @@ impl Dialer {
         let mut places = Places::new(&self.addresses);
         while !shutdown.is_cancelled() && !self.events.is_closed() {
             let started = Instant::now();
-            let next = match self.attempt(&mut places, &shutdown).await {
-                Some(since) => {
-                    if since.elapsed() >= GOOD_SESSION {
-                        backoff.reset();
-                    }
-                    places.stay();
-                    Instant::now() + backoff.next_delay()
-                }
-                None => started + backoff.next_delay(),
-            };
+            let up_since = self.attempt(&mut places, &shutdown).await;
+            if up_since.is_some() {
+                places.stay();
+            }
+            let next = backoff.next_start(
+                started.into_std(),
+                up_since.map(Instant::into_std),
+                Instant::now().into_std(),
+            );
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep_until(next) => {}
+                () = sleep_until(next.into()) => {}
             }
         }
     }

@@ -94,9 +94,7 @@ impl Drive {
         streams: Streams,
         grant: Grant,
     ) -> Self {
-        // In this order, a position that is cleared in between is offered by nobody.
-        let resume = grant.resume.begin();
-        let cursor = grant.resume.get();
+        let (cursor, resume) = grant.resume.begin();
         let config = Config {
             cluster: settings.cluster.clone(),
             peer: peer.id.cluster.clone(),
@@ -335,12 +333,12 @@ fn event_of(delivery: Delivery) -> PeerEvent {
     }
 }
 
-/// Moves the resume position with what the owner is about to get: half a snapshot is nothing to resume from.
+/// Moves the resume position with what the owner is about to get.
 fn note_passed(event: &PeerEvent, resume: &ResumeWriter, is_up_reported: &mut bool) {
     match event {
         PeerEvent::Up { .. } => *is_up_reported = true,
-        PeerEvent::SnapshotBegin => resume.set(None),
-        PeerEvent::Progress(cursor) => resume.set(Some(*cursor)),
+        PeerEvent::SnapshotBegin => resume.note(&Delivery::SnapshotBegin),
+        PeerEvent::Progress(cursor) => resume.note(&Delivery::Progress(*cursor)),
         PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
         | PeerEvent::Rtt(_)

@@ -6,13 +6,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cluster_registry::{link::LinkSpec, name::ClusterName, store::Cursor};
+use cluster_registry::{link::LinkSpec, name::ClusterName};
 use isthmus_daemon::status::PeerState;
-use mesh_link::{
-    event::{GoodbyeReason, SessionHandle},
-    feed::Feed,
-    resume::Resume,
-};
+use mesh_gateway_core::peering::Holding;
+use mesh_link::{event::SessionHandle, feed::Feed, resume::Resume};
 
 use super::{links::Origin, seat::Seat};
 
@@ -31,16 +28,10 @@ pub(super) struct Peer {
     pub(super) reason: Option<String>,
     /// Updates that could not even be read, by reason.
     pub(super) unreadable: BTreeMap<&'static str, u64>,
-    /// Whether what is known of it is all that it said last.
-    pub(super) has_said_all: bool,
-    /// Up to where all that it said was taken; what is known of it is never older.
-    pub(super) progress: Option<Cursor>,
     /// When the certificate ends that it last showed.
     pub(super) certificate_expires: Option<SystemTime>,
-    /// When it was lost, while its state is still held.
-    held_since: Option<Instant>,
-    /// Whether its state was dropped, so that a session which continues it is of no use.
-    needs_snapshot: bool,
+    /// Until when what it said counts, and how much of it is known.
+    pub(super) holding: Holding,
 }
 
 impl Peer {
@@ -61,22 +52,18 @@ impl Peer {
             since: now,
             reason: None,
             unreadable: BTreeMap::new(),
-            has_said_all: false,
-            progress: None,
             certificate_expires: None,
-            held_since: None,
-            needs_snapshot: false,
+            holding: Holding::default(),
         }
     }
 
-    /// Whether a session that came up is of use: one that continues what was dropped is closed.
-    pub(super) fn accepts(&mut self, resumed: bool, handle: &SessionHandle) -> bool {
-        if resumed && self.needs_snapshot {
-            handle.close(GoodbyeReason::LinkChanged);
-            return false;
+    /// Whether a session that came up is of use; one that is not is closed.
+    pub(super) fn accepts(&self, resumed: bool, handle: &SessionHandle) -> bool {
+        let checked = self.holding.check(resumed);
+        if let Err(reason) = checked {
+            handle.close(reason);
         }
-        self.needs_snapshot = false;
-        true
+        checked.is_ok()
     }
 
     pub(super) fn connect(&mut self, resumed: bool, now: SystemTime) {
@@ -85,39 +72,31 @@ impl Peer {
         }
         self.state = PeerState::Connected;
         self.reason = None;
-        self.held_since = None;
-        self.has_said_all |= resumed;
+        self.holding.connect(resumed);
     }
 
     pub(super) fn lose(&mut self, reason: String, now: Instant, wall: SystemTime) {
         self.state = PeerState::Lost;
         self.since = wall;
         self.reason = Some(reason);
-        self.held_since = Some(now);
-    }
-
-    /// Its state is held from now on, though no session was lost.
-    pub(super) fn hold_from(&mut self, now: Instant) {
-        self.held_since = Some(now);
+        self.holding.lose(now);
     }
 
     /// When its state is no longer held.
     pub(super) fn expires(&self, hold_time: Duration) -> Option<Instant> {
-        self.held_since?.checked_add(hold_time)
+        self.holding.expires(hold_time)
     }
 
     /// Notes that its state is dropped: the next session must say everything.
     pub(super) fn forget(&mut self) {
-        self.held_since = None;
-        self.ask_for_everything();
+        self.holding.forget();
+        self.resume.clear();
     }
 
     /// The next session must say everything.
     pub(super) fn ask_for_everything(&mut self) {
+        self.holding.ask_for_everything();
         self.resume.clear();
-        self.progress = None;
-        self.needs_snapshot = true;
-        self.has_said_all = false;
     }
 }
 

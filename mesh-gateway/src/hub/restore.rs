@@ -34,7 +34,7 @@ impl Hub {
         let link = |peer: &super::peers::Peer| SavedLink {
             spec: LinkSpec::clone(&peer.spec),
             is_object: peer.origin == Origin::Object,
-            cursor: peer.progress,
+            cursor: peer.holding.progress(),
         };
         self.peers.values().map(link).collect()
     }
@@ -51,15 +51,14 @@ impl Hub {
             let Some(peer) = self.peers.get_mut(&link.spec.cluster) else {
                 continue;
             };
-            peer.hold_from(now);
+            peer.holding.lose(now);
             // Under other grants or limits, other things would have been taken.
             let is_as_it_was =
                 peer.spec.grants == link.spec.grants && peer.spec.limits == link.spec.limits;
             let is_whole = !refused.contains_key(&link.spec.cluster);
             if let Some(cursor) = link.cursor.filter(|_| is_as_it_was && is_whole) {
                 peer.resume = Resume::from(cursor);
-                peer.progress = Some(cursor);
-                peer.has_said_all = true;
+                peer.holding.restore(cursor);
             }
         }
         self.publish_links();

@@ -1,13 +1,15 @@
-//! A seat: at most one live session of one identity; a newer one replaces an older one, whose reports no longer count.
+//! The seat of one identity, with the handle of the session that has it: whichever session loses is closed.
 
 use std::{net::SocketAddr, time::Duration};
 
+use mesh_gateway_core::peering::{self, Seating};
 use mesh_link::event::{GoodbyeReason, SessionHandle, SessionId};
 
 /// The seat of one identity.
 #[derive(Debug, Default)]
 pub(super) struct Seat {
-    live: Option<(SessionId, SessionHandle)>,
+    seat: peering::Seat<SessionId>,
+    handle: Option<SessionHandle>,
     /// Where the session is, or the last one was, or was last looked for.
     pub(super) address: Option<SocketAddr>,
     /// The newest round trip of the live session.
@@ -24,14 +26,14 @@ impl Seat {
         address: SocketAddr,
         handle: SessionHandle,
     ) -> bool {
-        if let Some((old, old_handle)) = &self.live {
-            if session < *old {
-                handle.close(GoodbyeReason::Replaced);
+        match self.seat.take(session) {
+            Seating::Refused(reason) => {
+                handle.close(reason);
                 return false;
             }
-            old_handle.close(GoodbyeReason::Replaced);
+            Seating::Taken { .. } => self.close(GoodbyeReason::Replaced),
         }
-        self.live = Some((session, handle));
+        self.handle = Some(handle);
         self.address = Some(address);
         self.rtt = None;
         self.sessions += 1;
@@ -40,9 +42,9 @@ impl Seat {
 
     /// Empties the seat if the session that ended had it.
     pub(super) fn leave(&mut self, session: SessionId) -> bool {
-        let had_it = self.is_of(session);
+        let had_it = self.seat.leave(session);
         if had_it {
-            self.live = None;
+            self.handle = None;
             self.rtt = None;
         }
         had_it
@@ -50,18 +52,18 @@ impl Seat {
 
     /// Ends the session that has the seat; its last report empties it.
     pub(super) fn close(&self, reason: GoodbyeReason) {
-        if let Some((_, handle)) = &self.live {
+        if let Some(handle) = &self.handle {
             handle.close(reason);
         }
     }
 
     /// Whether the session has the seat.
     pub(super) fn is_of(&self, session: SessionId) -> bool {
-        self.live.as_ref().is_some_and(|(live, _)| *live == session)
+        self.seat.is_of(session)
     }
 
     /// Whether any session has it.
     pub(super) fn is_taken(&self) -> bool {
-        self.live.is_some()
+        self.seat.is_taken()
     }
 }

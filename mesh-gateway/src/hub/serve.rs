@@ -33,7 +33,7 @@ impl Hub {
         let Some(opens) = self.feed_opens else {
             return;
         };
-        let has_heard_all = self.peers.values().all(|peer| peer.has_said_all);
+        let has_heard_all = self.peers.values().all(|peer| peer.holding.has_said_all());
         let is_complete = has_heard_all || self.is_restored;
         if !self.is_feed_open && (is_complete || opens <= now) {
             let is_restored = self.is_restored;

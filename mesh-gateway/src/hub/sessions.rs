@@ -40,13 +40,13 @@ impl Hub {
                 peer.reason = Some(reason);
             }
             PeerEvent::SnapshotBegin if is_current => {
-                peer.progress = None;
+                peer.holding.handle_snapshot_begin();
                 self.registry.handle_import_begin(name);
             }
-            PeerEvent::Progress(cursor) if is_current => peer.progress = Some(cursor),
+            PeerEvent::Progress(cursor) if is_current => peer.holding.handle_progress(cursor),
             PeerEvent::Updates(updates) if is_current => self.import(name, updates),
             PeerEvent::SnapshotEnd if is_current => {
-                peer.has_said_all = true;
+                peer.holding.handle_snapshot_end();
                 self.registry.handle_import_end(name);
                 self.open_feed_if_due(Instant::now());
             }

@@ -34,7 +34,7 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
             .iter()
             .map(ToString::to_string)
             .collect(),
-        synced: peer.has_said_all,
+        synced: peer.holding.has_said_all(),
         certificate_expires_unix_s: peer.certificate_expires.map(|at| unix_ms(at) / 1000),
         state: peer.state,
         since_unix_ms: unix_ms(peer.since),
