@@ -31,7 +31,7 @@ pub use peer::PeerSummary;
 use addresses::Addresses;
 use peer::Peer;
 
-/// Tombstones that a store keeps for readers that were away.
+/// Tombstones that a store keeps, unless set otherwise, for readers that were away.
 ///
 /// A rollout deletes as many endpoints as it has pods, so this spans a few large ones, at under 300 bytes each.
 pub const MAX_TOMBSTONES: usize = 8_192;
@@ -51,6 +51,7 @@ pub struct Registry {
     /// Present when this cluster's imports get their addresses here.
     addresses: Option<Addresses>,
     now: Timestamp,
+    max_tombstones: usize,
 }
 
 impl Registry {
@@ -65,12 +66,18 @@ impl Registry {
             peers: BTreeMap::new(),
             addresses: None,
             now: Timestamp(u64::MAX),
+            max_tombstones: MAX_TOMBSTONES,
         }
     }
 
     /// Takes what time it is; until then, exports whose timestamps are not believed count as the youngest.
     pub fn set_time(&mut self, now: Timestamp) {
         self.now = now;
+    }
+
+    /// Sets how many tombstones each store keeps: readers that were away for longer take a snapshot.
+    pub fn keep_tombstones(&mut self, limit: usize) {
+        self.max_tombstones = limit;
     }
 
     /// What peers may know.
@@ -246,8 +253,8 @@ impl Registry {
     }
 
     fn compact(&mut self) {
-        self.exports.compact_above(MAX_TOMBSTONES);
-        self.feed.compact_above(MAX_TOMBSTONES);
+        self.exports.compact_above(self.max_tombstones);
+        self.feed.compact_above(self.max_tombstones);
     }
 }
 

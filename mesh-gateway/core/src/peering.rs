@@ -58,6 +58,11 @@ impl<S: Copy + Ord> Seat<S> {
         self.live == Some(session)
     }
 
+    /// The session that has it.
+    pub fn live(&self) -> Option<S> {
+        self.live
+    }
+
     /// Whether any session has it.
     pub fn is_taken(&self) -> bool {
         self.live.is_some()

@@ -103,6 +103,8 @@ impl Hub {
                 ResourceId::Cluster
                 | ResourceId::Node(_)
                 | ResourceId::Service(_)
+                | ResourceId::Namespace(_)
+                | ResourceId::Import(_)
                 | ResourceId::Endpoint(..) => None,
             })
             .collect();

@@ -140,7 +140,7 @@ impl World {
                 cluster: name("zurich"),
                 id: ResourceId::Tunnel(node),
             },
-            value: Some(Resource::Tunnel(tunnel)),
+            value: Some(Resource::from(tunnel)),
             trace: None,
         };
         self.report(agent.report(up(handle, false))).await;

@@ -1,0 +1,200 @@
+//! What happens in a world, and when: all of it follows from the seed, and parts of it can be left out.
+
+use std::time::Duration;
+
+use cluster_registry::service::{ClusterAffinity, Sharing};
+use fastrand::Rng;
+
+use crate::{
+    pipe::Weather,
+    scenery::{NODES, PODS, SERVICES},
+};
+
+/// A change of what a cluster has; clusters, services and so on by number.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Service(usize, Sharing),
+    ServiceGone(usize),
+    Endpoint(usize, usize),
+    EndpointGone(usize, usize),
+    /// All pods of a service are replaced.
+    Rollout(usize),
+    Node(usize),
+    NodeGone(usize),
+    Tunnel(usize),
+    TunnelGone(usize),
+    /// The source lost its watch, and says everything anew, with this changed meanwhile.
+    Resync(Box<Change>),
+}
+
+/// What part of a peer's word a link takes, or of ours the peer is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Extent {
+    All,
+    /// One namespace.
+    OneNamespace,
+    /// All but the last node's range; of what is told, as one namespace.
+    MostRanges,
+}
+
+/// What a gateway that starts anew remembers of its earlier life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Nothing,
+    /// What its peers said, and how far they had come.
+    Imports,
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    Change(usize, Change),
+    /// Nothing arrives from the first at the second.
+    CutOneWay(usize, usize),
+    Cut(usize, usize),
+    Heal(usize, usize),
+    /// Nothing arrives at a cluster and nothing leaves it.
+    Isolate(usize),
+    HealAll,
+    /// The connections between two gateways are lost, and both soon know.
+    Reset(usize, usize),
+    /// A gateway says goodbye to its peers, or does not, and starts anew after a while.
+    Restart {
+        gateway: usize,
+        is_graceful: bool,
+        memory: Memory,
+        down: Duration,
+    },
+    /// A gateway's process is not scheduled for a while.
+    Pause(usize, Duration),
+    /// A gateway's machine is suspended: its clock jumps.
+    Jump(usize, Duration),
+    Regrant(usize, usize, Extent),
+    Reexport(usize, usize, Extent),
+    Unlink(usize, usize),
+    Relink(usize, usize),
+}
+
+/// A world's fate.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) clusters: usize,
+    pub(crate) hold_time: Duration,
+    pub(crate) weather: Weather,
+    pub(crate) fetch_limit: usize,
+    /// What happens, in order.
+    pub(crate) happenings: Vec<(Duration, Happening)>,
+}
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+impl Plan {
+    /// The fate that a seed decides.
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let clusters = *rng.choice(&[3, 3, 3, 3, 4, 4, 5, 8]).unwrap_or(&3);
+        let mut plan = Self {
+            clusters,
+            hold_time: *rng.choice(&[ms(1500), ms(5000), ms(60_000)]).unwrap_or(&ms(5000)),
+            weather: Weather {
+                latency: ms(rng.u64(1..=60)),
+                loss_percent: *rng.choice(&[0, 0, 1, 5, 20]).unwrap_or(&0),
+            },
+            fetch_limit: rng.usize(1..=12),
+            happenings: Vec::new(),
+        };
+        for cluster in 0..clusters {
+            plan.fill(cluster, rng);
+        }
+        let count = rng.usize(10..=50);
+        let mut at = ms(rng.u64(0..2000));
+        for _ in 0..count {
+            at += match rng.u8(0..10) {
+                0..5 => ms(rng.u64(0..30)),
+                5..9 => ms(rng.u64(0..600)),
+                _ => ms(rng.u64(0..4000)),
+            };
+            let happening = any_happening(clusters, rng);
+            plan.happenings.push((at, happening));
+        }
+        plan
+    }
+
+    /// When the last thing happens.
+    pub(crate) fn end(&self) -> Duration {
+        self.happenings.last().map_or(Duration::ZERO, |(at, _)| *at)
+    }
+
+    /// What a cluster has from the start.
+    fn fill(&mut self, cluster: usize, rng: &mut Rng) {
+        let mut has = |change| self.happenings.push((Duration::ZERO, Happening::Change(cluster, change)));
+        for node in 0..NODES {
+            has(Change::Node(node));
+            has(Change::Tunnel(node));
+        }
+        for service in 0..SERVICES {
+            if rng.u8(0..4) > 0 {
+                has(Change::Service(service, any_sharing(rng)));
+            }
+            if rng.u8(0..4) > 0 {
+                has(Change::Rollout(service));
+            }
+        }
+    }
+}
+
+fn any_sharing(rng: &mut Rng) -> Sharing {
+    Sharing {
+        global: rng.u8(0..6) > 0,
+        shared: rng.u8(0..4) > 0,
+        affinity: *rng.choice(&[ClusterAffinity::None, ClusterAffinity::Local]).unwrap_or(&ClusterAffinity::None),
+    }
+}
+
+fn any_change(rng: &mut Rng) -> Change {
+    let (service, node) = (rng.usize(0..SERVICES), rng.usize(0..NODES));
+    let pod = rng.usize(0..PODS * NODES);
+    match rng.u8(0..20) {
+        0..3 => Change::Service(service, any_sharing(rng)),
+        3 => Change::ServiceGone(service),
+        4..10 => Change::Endpoint(service, pod),
+        10..13 => Change::EndpointGone(service, pod),
+        13..15 => Change::Rollout(service),
+        15 => Change::Node(node),
+        16 => Change::NodeGone(node),
+        17 => Change::Tunnel(node),
+        18 => Change::TunnelGone(node),
+        _ => Change::Resync(Box::new(Change::Service(service, any_sharing(rng)))),
+    }
+}
+
+fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
+    let one = rng.usize(0..clusters);
+    let other = (one + rng.usize(1..clusters)) % clusters;
+    let extent = *rng
+        .choice(&[Extent::All, Extent::OneNamespace, Extent::MostRanges])
+        .unwrap_or(&Extent::All);
+    match rng.u8(0..60) {
+        0..34 => Happening::Change(one, any_change(rng)),
+        34..36 => Happening::CutOneWay(one, other),
+        36..39 => Happening::Cut(one, other),
+        39..42 => Happening::Heal(one, other),
+        42 => Happening::Isolate(one),
+        43..45 => Happening::HealAll,
+        45..48 => Happening::Reset(one, other),
+        48..51 => Happening::Restart {
+            gateway: one,
+            is_graceful: rng.bool(),
+            memory: if rng.bool() { Memory::Nothing } else { Memory::Imports },
+            down: ms(*rng.choice(&[0, 20, 400, 3000]).unwrap_or(&0)),
+        },
+        51..53 => Happening::Pause(one, ms(rng.u64(50..1500))),
+        53 => Happening::Jump(one, ms(*rng.choice(&[200, 2000, 20_000]).unwrap_or(&200))),
+        54..56 => Happening::Regrant(one, other, extent),
+        56 => Happening::Reexport(one, other, extent),
+        57 => Happening::Unlink(one, other),
+        _ => Happening::Relink(one, other),
+    }
+}
