@@ -20,13 +20,13 @@ pub enum ResourceId {
     Node(NodeName),
     /// A node's tunnel end, as its agent announces it.
     Tunnel(NodeName),
-    /// A service.
-    Service(ServiceName),
     /// A namespace of this cluster; peers are never told and never believed.
     Namespace(Namespace),
     /// The addresses of this cluster's import of a service; peers are never told and never believed.
     Import(ServiceName),
-    /// One endpoint of a service; it sorts after all others, which the store's index counts on.
+    /// A service; sorts after what is of no service, as the store keeps services with their endpoints.
+    Service(ServiceName),
+    /// One endpoint of a service; sorts after all others.
     Endpoint(ServiceName, IpAddr),
 }
 

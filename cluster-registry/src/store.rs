@@ -4,6 +4,8 @@
 //! subscriber is conflated for free and costs no memory. A deletion leaves a tombstone until compaction; a cursor
 //! below the compaction floor, or of another epoch, must take a snapshot.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use crate::{
     digest::{self, KeyRange, Level, Summary},
     name::{ClusterName, ServiceName},
@@ -16,84 +18,15 @@ mod index;
 mod log;
 mod scope;
 mod slab;
+mod subscriber;
 
 pub use scope::Scope;
+pub use subscriber::{Batch, Change, Cursor, Epoch, ResumeError, Revision};
 
 use graves::Graves;
 use index::{Index, SlotKey};
 use log::Log;
 use slab::{Slab, SlotId};
-
-/// One life of a store; revisions of different epochs do not compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u64);
-
-/// The number of a change within an epoch, from 1; 0 stands before all changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Revision(pub u64);
-
-/// How far a subscriber has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cursor {
-    /// The epoch it read in.
-    pub epoch: Epoch,
-    /// The last revision it has seen.
-    pub revision: Revision,
-    /// The compaction floor when its snapshot began, while it is amid one; such a cursor is never sent to a peer.
-    ///
-    /// A reader amid its snapshot stands at old revisions though it has missed nothing, unless tombstones were
-    /// forgotten since it began.
-    pub snapshot_floor: Option<Revision>,
-}
-
-impl Cursor {
-    /// Where a reader stands that has everything up to a revision.
-    pub fn at(epoch: Epoch, revision: Revision) -> Self {
-        Self {
-            epoch,
-            revision,
-            snapshot_floor: None,
-        }
-    }
-}
-
-/// The newest state of one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The key.
-    pub key: Key,
-    /// The value; `None` when the key is gone.
-    pub value: Option<Resource>,
-    /// The revision that made it so.
-    pub revision: Revision,
-    /// The trace that the change belongs to.
-    pub trace: Option<TraceContext>,
-}
-
-/// Why a cursor cannot be resumed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ResumeError {
-    /// The cursor is of another life of the store.
-    #[error("the cursor is of another epoch")]
-    OtherEpoch,
-    /// Tombstones that the subscriber may need are gone.
-    #[error("the cursor lies below the compaction floor")]
-    Compacted,
-    /// The cursor lies beyond the newest revision, which no honest subscriber has.
-    #[error("the cursor lies in the future")]
-    Future,
-}
-
-/// A part of a subscriber's catching up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// The changes, in the order of their revisions.
-    pub changes: Vec<Change>,
-    /// Where the subscriber stands once it has them.
-    pub cursor: Cursor,
-    /// Whether there is nothing more for now.
-    pub is_last: bool,
-}
 
 /// The newest state of one key, and when it became so.
 #[derive(Debug)]
@@ -101,9 +34,10 @@ struct Slot {
     key: SlotKey,
     value: Option<Resource>,
     revision: Revision,
-    /// Few changes belong to a trace.
-    trace: Option<Box<TraceContext>>,
 }
+
+// There is one for every key.
+const _: () = assert!(size_of::<Option<Slot>>() == 48);
 
 /// The store.
 ///
@@ -116,6 +50,8 @@ pub struct Store {
     slots: Slab<Slot>,
     index: Index,
     log: Log,
+    /// The traces that slots' newest changes belong to; few belong to any.
+    traces: BTreeMap<SlotId, TraceContext>,
     /// How many slots there are, those of tombstones too.
     keys: usize,
     graves: Graves,
@@ -133,6 +69,7 @@ impl Store {
             slots: Slab::new(),
             index: Index::new(),
             log: Log::default(),
+            traces: BTreeMap::new(),
             keys: 0,
             graves: Graves::default(),
             digests: None,
@@ -146,7 +83,7 @@ impl Store {
 
     /// The value under a key.
     pub fn get(&self, key: &Key) -> Option<&Resource> {
-        self.slots.get(self.index.get(key)?)?.value.as_ref()
+        self.slots.get(self.find(key)?)?.value.as_ref()
     }
 
     /// All present resources, by key.
@@ -170,7 +107,8 @@ impl Store {
 
     /// The present resources of a range of keys, by key.
     pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = (Key, &Resource)> {
-        self.present(self.index.iter_from(range.from.as_ref()))
+        let address_of = |id| address_in(&self.slots, id);
+        self.present(self.index.iter_from(range.from.as_ref(), address_of))
             .take_while(|(key, _)| range.contains(key))
     }
 
@@ -226,11 +164,11 @@ impl Store {
         };
         let mut rest = self.log.after(after).filter_map(|(revision, id)| {
             let slot = self.slots.get(id)?;
-            (slot.revision == revision).then_some(slot)
+            (slot.revision == revision).then_some((id, slot))
         });
         let mut changes = Vec::new();
         let mut reached = after;
-        for slot in rest.by_ref().take(limit) {
+        for (id, slot) in rest.by_ref().take(limit) {
             reached = slot.revision;
             if cursor.is_none() && slot.value.is_none() {
                 continue;
@@ -239,7 +177,7 @@ impl Store {
                 key,
                 value: slot.value.clone(),
                 revision: slot.revision,
-                trace: slot.trace.as_deref().copied(),
+                trace: self.traces.get(&id).copied(),
             }));
         }
         let is_last = rest.next().is_none();
@@ -266,8 +204,9 @@ impl Store {
             let is_tombstone = self.is_tombstone(revision, id);
             if let Some(slot) = is_tombstone.then(|| self.slots.remove(id)).flatten() {
                 if let Some(key) = self.index.key(&slot.key) {
-                    self.index.remove(&key);
+                    self.index.remove(&key, id);
                 }
+                self.traces.remove(&id);
                 self.keys -= 1;
                 self.graves.tombstones -= 1;
             }
@@ -316,6 +255,10 @@ impl Store {
         Ok(cursor.revision)
     }
 
+    fn find(&self, key: &Key) -> Option<SlotId> {
+        self.index.get(key, |id| address_in(&self.slots, id))
+    }
+
     fn is_tombstone(&self, revision: Revision, id: SlotId) -> bool {
         is_current(&self.slots, revision, id, |slot| slot.value.is_none())
     }
@@ -329,8 +272,7 @@ impl Store {
         let revision = Revision(self.newest.0 + 1);
         let is_present = value.is_some();
         let mut was_present = false;
-        let trace = trace.map(Box::new);
-        let id = match self.index.get(key) {
+        let id = match self.find(key) {
             Some(id) => {
                 let slot = self.slots.get_mut(id)?;
                 if slot.value == value {
@@ -340,20 +282,23 @@ impl Store {
                 self.graves.tombstones -= usize::from(!was_present);
                 slot.value = value;
                 slot.revision = revision;
-                slot.trace = trace;
                 id
             }
             None => {
                 self.keys += 1;
-                self.index.insert(key, |key| {
-                    self.slots.insert(Slot {
-                        key,
-                        value,
-                        revision,
-                        trace,
-                    })
-                })
+                let id = self.slots.insert(Slot {
+                    key: self.index.prepare(key),
+                    value,
+                    revision,
+                });
+                let slots = &self.slots;
+                self.index.insert(key, id, |id| address_in(slots, id));
+                id
             }
+        };
+        match trace {
+            Some(trace) => self.traces.insert(id, trace),
+            None => self.traces.remove(&id),
         };
         self.newest = revision;
         self.log.push(revision, id);
@@ -372,6 +317,11 @@ impl Store {
         });
         Some(revision)
     }
+}
+
+/// The address of the endpoint that a slot is of.
+fn address_in(slots: &Slab<Slot>, id: SlotId) -> Option<IpAddr> {
+    slots.get(id)?.key.address()
 }
 
 /// Whether a mark of the log is not stale, and its slot as wanted.

@@ -1,4 +1,7 @@
-//! Where each key's slot is: by cluster, and the endpoints of a service together, so that what they have alike is there once.
+//! Where each key's slot is: by cluster, and a service with its endpoints together, so that what their keys have alike is
+//! there once.
+
+mod members;
 
 use std::{collections::BTreeMap, net::IpAddr, ops::Bound};
 
@@ -7,30 +10,35 @@ use crate::{
     name::{ClusterName, ServiceName},
     resource::{Key, ResourceId},
 };
-
-/// Above this, a service's endpoints are in a tree: moving what comes after a new one costs more than a tree's memory.
-const MAX_FEW: usize = 64;
+use members::Members;
 
 /// A key, as a slot remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SlotKey {
-    /// One that is not of an endpoint.
+    /// One that is of no service.
     Single(Box<Key>),
+    /// A service's: its number in the index.
+    Service(SlotId),
     /// An endpoint's: its service's number in the index, and its address.
     Endpoint(SlotId, IpAddr),
 }
 
-/// The endpoints of one service in one cluster, by address.
-#[derive(Debug)]
-enum Members {
-    Few(Vec<(IpAddr, SlotId)>),
-    Many(BTreeMap<IpAddr, SlotId>),
+impl SlotKey {
+    /// The address of an endpoint.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Endpoint(_, address) => Some(*address),
+            Self::Single(_) | Self::Service(_) => None,
+        }
+    }
 }
 
+/// A service and its endpoints in one cluster; either may be there without the other.
 #[derive(Debug)]
 struct Group {
     id: SlotId,
-    members: Members,
+    service: Option<SlotId>,
+    endpoints: Members,
 }
 
 /// One cluster's part of the keys.
@@ -40,11 +48,11 @@ struct Part {
     groups: BTreeMap<ServiceName, Group>,
 }
 
-/// The slots by key.
+/// The slots by key; who asks for an endpoint says which address a slot has.
 #[derive(Debug)]
 pub(super) struct Index {
     parts: BTreeMap<ClusterName, Part>,
-    /// Whose endpoints each group holds.
+    /// Whose each group is.
     owners: Slab<(ClusterName, ServiceName)>,
 }
 
@@ -56,63 +64,110 @@ impl Index {
         }
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<SlotId> {
+    pub(super) fn get(
+        &self,
+        key: &Key,
+        address_of: impl Fn(SlotId) -> Option<IpAddr>,
+    ) -> Option<SlotId> {
         let part = self.parts.get(&key.cluster)?;
-        match &key.id {
-            ResourceId::Endpoint(service, address) => {
-                part.groups.get(service)?.members.get(*address)
+        match Place::of(&key.id) {
+            Place::Single => part.singles.get(&key.id).copied(),
+            Place::Service(service) => part.groups.get(service)?.service,
+            Place::Endpoint(service, address) => {
+                let endpoints = &part.groups.get(service)?.endpoints;
+                endpoints.get(address, address_of)
             }
-            ResourceId::Cluster
-            | ResourceId::Node(_)
-            | ResourceId::Tunnel(_)
-            | ResourceId::Service(_)
-            | ResourceId::Namespace(_)
-            | ResourceId::Import(_) => part.singles.get(&key.id).copied(),
         }
     }
 
-    /// Gives a new key the slot that `make` makes for it, and returns that.
-    pub(super) fn insert(&mut self, key: &Key, make: impl FnOnce(SlotKey) -> SlotId) -> SlotId {
+    /// Makes room for a new key, and says how its slot is to remember it; [`Self::insert`] must follow.
+    pub(super) fn prepare(&mut self, key: &Key) -> SlotKey {
+        let (service, address) = match Place::of(&key.id) {
+            Place::Single => return SlotKey::Single(Box::new(key.clone())),
+            Place::Service(service) => (service, None),
+            Place::Endpoint(service, address) => (service, Some(address)),
+        };
         let part = match self.parts.get_mut(&key.cluster) {
             Some(part) => part,
             None => self.parts.entry(key.cluster.clone()).or_default(),
         };
-        let ResourceId::Endpoint(service, address) = &key.id else {
-            let slot = make(SlotKey::Single(Box::new(key.clone())));
-            part.singles.insert(key.id.clone(), slot);
-            return slot;
-        };
-        let group = match part.groups.get_mut(service) {
-            Some(group) => group,
+        let id = match part.groups.get(service) {
+            Some(group) => group.id,
             None => {
                 let owner = (key.cluster.clone(), service.clone());
-                let new = Group {
-                    id: self.owners.insert(owner),
-                    members: Members::Few(Vec::new()),
+                let id = self.owners.insert(owner);
+                let group = Group {
+                    id,
+                    service: None,
+                    endpoints: Members::default(),
                 };
-                part.groups.entry(service.clone()).or_insert(new)
+                part.groups.insert(service.clone(), group);
+                id
             }
         };
-        let slot = make(SlotKey::Endpoint(group.id, *address));
-        group.members.insert(*address, slot);
-        slot
+        match address {
+            Some(address) => SlotKey::Endpoint(id, address),
+            None => SlotKey::Service(id),
+        }
     }
 
-    pub(super) fn remove(&mut self, key: &Key) {
+    /// Gives a new key its slot.
+    pub(super) fn insert(
+        &mut self,
+        key: &Key,
+        slot: SlotId,
+        address_of: impl Fn(SlotId) -> Option<IpAddr>,
+    ) {
+        let part = match self.parts.get_mut(&key.cluster) {
+            Some(part) => part,
+            None => self.parts.entry(key.cluster.clone()).or_default(),
+        };
+        match Place::of(&key.id) {
+            Place::Single => {
+                part.singles.insert(key.id.clone(), slot);
+            }
+            Place::Service(service) => {
+                if let Some(group) = part.groups.get_mut(service) {
+                    group.service = Some(slot);
+                }
+            }
+            Place::Endpoint(service, address) => {
+                if let Some(group) = part.groups.get_mut(service) {
+                    group.endpoints.insert(address, slot, address_of);
+                }
+            }
+        }
+    }
+
+    /// Forgets a key and its slot.
+    pub(super) fn remove(&mut self, key: &Key, slot: SlotId) {
         let Some(part) = self.parts.get_mut(&key.cluster) else {
             return;
         };
-        if let ResourceId::Endpoint(service, address) = &key.id {
-            let Some(group) = part.groups.get_mut(service) else {
-                return;
-            };
-            group.members.remove(*address);
-            if group.members.is_empty() {
-                self.owners.remove(group.id);
-                part.groups.remove(service);
+        let service = match Place::of(&key.id) {
+            Place::Single => {
+                part.singles.remove(&key.id);
+                None
             }
-        } else {
-            part.singles.remove(&key.id);
+            Place::Service(service) => {
+                if let Some(group) = part.groups.get_mut(service) {
+                    group.service = None;
+                }
+                Some(service)
+            }
+            Place::Endpoint(service, address) => {
+                if let Some(group) = part.groups.get_mut(service) {
+                    group.endpoints.remove(address, slot);
+                }
+                Some(service)
+            }
+        };
+        let is_empty = |group: &Group| group.service.is_none() && group.endpoints.is_empty();
+        if let Some(service) = service
+            && let Some(group) = part.groups.get(service).filter(|group| is_empty(group))
+        {
+            self.owners.remove(group.id);
+            part.groups.remove(service);
         }
         if part.singles.is_empty() && part.groups.is_empty() {
             self.parts.remove(&key.cluster);
@@ -121,16 +176,17 @@ impl Index {
 
     /// The key that a slot remembers.
     pub(super) fn key(&self, key: &SlotKey) -> Option<Key> {
-        match key {
-            SlotKey::Single(key) => Some(Key::clone(key)),
-            SlotKey::Endpoint(group, address) => {
-                let (cluster, service) = self.owners.get(*group)?;
-                Some(Key {
-                    cluster: cluster.clone(),
-                    id: ResourceId::Endpoint(service.clone(), *address),
-                })
-            }
-        }
+        let (group, address) = match key {
+            SlotKey::Single(key) => return Some(Key::clone(key)),
+            SlotKey::Service(group) => (*group, None),
+            SlotKey::Endpoint(group, address) => (*group, Some(*address)),
+        };
+        let (cluster, service) = self.owners.get(group)?.clone();
+        let id = match address {
+            Some(address) => ResourceId::Endpoint(service, address),
+            None => ResourceId::Service(service),
+        };
+        Some(Key { cluster, id })
     }
 
     /// All slots, by key.
@@ -139,10 +195,14 @@ impl Index {
     }
 
     /// The slots from a key on, by key.
-    pub(super) fn iter_from(&self, from: Option<&Key>) -> impl Iterator<Item = SlotId> {
+    pub(super) fn iter_from(
+        &self,
+        from: Option<&Key>,
+        address_of: impl Fn(SlotId) -> Option<IpAddr>,
+    ) -> impl Iterator<Item = SlotId> {
         let own = from.and_then(|from| {
             let part = self.parts.get(&from.cluster)?;
-            Some(part.iter_from(&from.id))
+            Some(part.iter_from(&from.id, address_of))
         });
         let rest = match from {
             Some(from) => (Bound::Excluded(&from.cluster), Bound::Unbounded),
@@ -166,105 +226,70 @@ impl Index {
     ) -> impl Iterator<Item = SlotId> {
         let part = self.parts.get(cluster);
         let group = part.and_then(|part| part.groups.get(service));
-        group.into_iter().flat_map(|group| group.members.iter())
+        group.into_iter().flat_map(|group| group.endpoints.iter())
     }
 }
 
 impl Part {
-    /// An endpoint's id sorts after all others.
+    /// Services' ids sort after those that are of no service, and endpoints' after both.
     fn iter(&self) -> impl Iterator<Item = SlotId> {
-        let endpoints = self.groups.values().flat_map(|group| group.members.iter());
-        self.singles.values().copied().chain(endpoints)
+        let singles = self.singles.values().copied();
+        let services = self.groups.values().filter_map(|group| group.service);
+        let endpoints = self
+            .groups
+            .values()
+            .flat_map(|group| group.endpoints.iter());
+        singles.chain(services).chain(endpoints)
     }
 
-    fn iter_from(&self, from: &ResourceId) -> impl Iterator<Item = SlotId> {
-        let singles = self.singles.range(from..).map(|(_, slot)| *slot);
-        let (own, rest) = match from {
-            ResourceId::Endpoint(service, address) => {
-                let own = self.groups.get(service);
-                let own = own.map(|group| group.members.iter_from(*address));
-                (own, (Bound::Excluded(service), Bound::Unbounded))
+    fn iter_from(
+        &self,
+        from: &ResourceId,
+        address_of: impl Fn(SlotId) -> Option<IpAddr>,
+    ) -> impl Iterator<Item = SlotId> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let (services, endpoints, first) = match Place::of(from) {
+            Place::Single => (Some(all), all, None),
+            Place::Service(service) => {
+                let services = (Bound::Included(service), Bound::Unbounded);
+                (Some(services), all, None)
             }
-            ResourceId::Cluster
-            | ResourceId::Node(_)
-            | ResourceId::Tunnel(_)
-            | ResourceId::Service(_)
-            | ResourceId::Namespace(_)
-            | ResourceId::Import(_) => (None, (Bound::Unbounded, Bound::Unbounded)),
+            Place::Endpoint(service, address) => {
+                let first = self.groups.get(service);
+                let first = first.map(|group| group.endpoints.iter_from(address, address_of));
+                (None, (Bound::Excluded(service), Bound::Unbounded), first)
+            }
         };
-        let rest = self.groups.range::<ServiceName, _>(rest);
-        let rest = rest.flat_map(|(_, group)| group.members.iter());
-        singles.chain(own.into_iter().flatten()).chain(rest)
+        let singles = self.singles.range(from..).map(|(_, slot)| *slot);
+        let services = services.map(|range| self.groups.range::<ServiceName, _>(range));
+        let services = services.into_iter().flatten();
+        let services = services.filter_map(|(_, group)| group.service);
+        let endpoints = self.groups.range::<ServiceName, _>(endpoints);
+        let endpoints = endpoints.flat_map(|(_, group)| group.endpoints.iter());
+        singles
+            .chain(services)
+            .chain(first.into_iter().flatten())
+            .chain(endpoints)
     }
 }
 
-impl Members {
-    fn get(&self, address: IpAddr) -> Option<SlotId> {
-        match self {
-            Self::Few(few) => {
-                let at = few.binary_search_by_key(&address, |(a, _)| *a).ok()?;
-                few.get(at).map(|(_, slot)| *slot)
-            }
-            Self::Many(many) => many.get(&address).copied(),
+/// Where in its cluster's part a key is.
+enum Place<'a> {
+    Single,
+    Service(&'a ServiceName),
+    Endpoint(&'a ServiceName, IpAddr),
+}
+
+impl<'a> Place<'a> {
+    fn of(id: &'a ResourceId) -> Self {
+        match id {
+            ResourceId::Cluster
+            | ResourceId::Node(_)
+            | ResourceId::Tunnel(_)
+            | ResourceId::Namespace(_)
+            | ResourceId::Import(_) => Self::Single,
+            ResourceId::Service(service) => Self::Service(service),
+            ResourceId::Endpoint(service, address) => Self::Endpoint(service, *address),
         }
-    }
-
-    fn insert(&mut self, address: IpAddr, slot: SlotId) {
-        match self {
-            Self::Few(few) if few.len() == MAX_FEW => {
-                let mut many: BTreeMap<IpAddr, SlotId> = few.drain(..).collect();
-                many.insert(address, slot);
-                *self = Self::Many(many);
-            }
-            Self::Few(few) => {
-                if let Err(at) = few.binary_search_by_key(&address, |(a, _)| *a) {
-                    few.insert(at, (address, slot));
-                }
-            }
-            Self::Many(many) => {
-                many.insert(address, slot);
-            }
-        }
-    }
-
-    fn remove(&mut self, address: IpAddr) {
-        match self {
-            Self::Few(few) => few.retain(|(a, _)| *a != address),
-            Self::Many(many) => {
-                many.remove(&address);
-                // Well below the number at which it would grow into a tree again.
-                if many.len() < MAX_FEW / 2 {
-                    *self = Self::Few(std::mem::take(many).into_iter().collect());
-                }
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(many) => many.is_empty(),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = SlotId> {
-        let (few, many) = match self {
-            Self::Few(few) => (Some(few.iter()), None),
-            Self::Many(many) => (None, Some(many.values())),
-        };
-        let few = few.into_iter().flatten().map(|(_, slot)| *slot);
-        few.chain(many.into_iter().flatten().copied())
-    }
-
-    fn iter_from(&self, from: IpAddr) -> impl Iterator<Item = SlotId> {
-        let (few, many) = match self {
-            Self::Few(few) => {
-                let before = few.partition_point(|(address, _)| *address < from);
-                (Some(few.iter().skip(before)), None)
-            }
-            Self::Many(many) => (None, Some(many.range(from..))),
-        };
-        let few = few.into_iter().flatten().map(|(_, slot)| *slot);
-        few.chain(many.into_iter().flatten().map(|(_, slot)| *slot))
     }
 }

@@ -148,15 +148,23 @@ fn memory_follows_the_keys_and_not_the_changes() {
 }
 
 #[test]
-fn endpoints_sort_after_all_other_ids() {
-    let last = ResourceId::Endpoint(shop("a"), ip("0.0.0.0"));
-    let others = [
+fn services_sort_after_what_is_of_none_and_endpoints_after_services() {
+    let name = || crate::testing::node_name("z");
+    let namespace = shop("z").namespace;
+    let singles = [
         ResourceId::Cluster,
-        ResourceId::Node(crate::testing::node_name("z")),
-        ResourceId::Tunnel(crate::testing::node_name("z")),
-        ResourceId::Service(shop("z")),
+        ResourceId::Node(name()),
+        ResourceId::Tunnel(name()),
+        ResourceId::Namespace(namespace),
+        ResourceId::Import(shop("z")),
     ];
-    assert!(others.iter().all(|id| *id < last));
+    let (first, last) = (
+        ResourceId::Service(shop("a")),
+        ResourceId::Service(shop("z")),
+    );
+
+    assert!(singles.iter().all(|id| *id < first));
+    assert!(last < ResourceId::Endpoint(shop("a"), ip("0.0.0.0")));
 }
 
 #[test]
