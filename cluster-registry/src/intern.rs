@@ -1,14 +1,18 @@
-//! Keeps one copy of what many endpoints have alike: their node, zone, ports and hints.
+//! Keeps one copy of what many endpoints have alike: all but their address, or else their node, zone, ports and hints.
 //!
 //! Each endpoint comes with copies of its own. A cluster has far fewer nodes, zones and port lists than endpoints, so
-//! sharing them halves what an endpoint costs.
+//! that sharing them, and what consists of the same ones, leaves of most endpoints only the address.
+
+mod values;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     endpoint::{Endpoint, EndpointPort, Hints},
     name::NodeName,
+    service::Service,
 };
+use values::Values;
 
 /// New copies after which the ones that nobody uses are looked for.
 const PRUNE_AFTER: usize = 4_096;
@@ -16,6 +20,8 @@ const PRUNE_AFTER: usize = 4_096;
 /// The copies.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
+    endpoints: Values<Endpoint>,
+    services: Values<Service>,
     nodes: BTreeSet<NodeName>,
     zones: BTreeSet<Arc<str>>,
     ports: BTreeSet<Arc<[EndpointPort]>>,
@@ -26,6 +32,20 @@ pub(crate) struct Interner {
 impl Interner {
     /// Makes an endpoint share what it has alike with others.
     pub(crate) fn share(&mut self, endpoint: &mut Arc<Endpoint>) {
+        if let Some(vacancy) = self.endpoints.share(endpoint) {
+            self.share_parts(endpoint);
+            self.endpoints.keep(vacancy, endpoint);
+        }
+    }
+
+    /// Makes a service share its whole value: other clusters' often differ in nothing, as they are told little of it.
+    pub(crate) fn share_service(&mut self, service: &mut Arc<Service>) {
+        if let Some(vacancy) = self.services.share(service) {
+            self.services.keep(vacancy, service);
+        }
+    }
+
+    fn share_parts(&mut self, endpoint: &mut Arc<Endpoint>) {
         let kept = self.kept();
         let node = endpoint.node.as_ref().and_then(|node| {
             let shared = one_of(&mut self.nodes, node);

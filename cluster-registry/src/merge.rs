@@ -85,10 +85,10 @@ impl Merge {
     pub fn share(&mut self, value: &mut Resource) {
         match value {
             Resource::Endpoint(endpoint) => self.interner.share(endpoint),
+            Resource::Service(service) => self.interner.share_service(service),
             Resource::Cluster(_)
             | Resource::Node(_)
             | Resource::Tunnel(_)
-            | Resource::Service(_)
             | Resource::Namespace(_)
             | Resource::Import(_) => {}
         }
