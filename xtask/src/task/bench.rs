@@ -3,6 +3,7 @@
 mod baseline;
 mod connect;
 mod failover;
+mod merge;
 pub(crate) mod report;
 mod services;
 mod tunnel;
@@ -34,6 +35,8 @@ enum Group {
     Connect,
     /// From the silent loss of a cluster to the last connection that failed.
     Failover,
+    /// Holding and merging what many clusters offer.
+    Merge,
     /// One TCP stream through the embedded WireGuard against boringtun-cli and against the bare link.
     Tunnel,
 }
@@ -46,13 +49,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let programs = build::programs(build::Profile::Release)?;
     let report = Report { json: args.json };
     let mut failed = Vec::new();
-    for group in [Group::Connect, Group::Failover, Group::Tunnel] {
+    for group in [Group::Connect, Group::Failover, Group::Merge, Group::Tunnel] {
         if !args.groups.is_empty() && !args.groups.contains(&group) {
             continue;
         }
         let result = match group {
             Group::Connect => connect::run(&programs, report, args.quick),
             Group::Failover => failover::run(&programs, report, args.quick),
+            Group::Merge => merge::run(&programs, report, args.quick),
             Group::Tunnel => tunnel::run(&programs, report, args.quick),
         };
         if let Err(error) = result {

@@ -1,9 +1,10 @@
-//! The load that demo and benches run inside pods: this same program, started there with a hidden subcommand.
+//! The load that demo and benches run in pods or processes of their own: this same program with a hidden subcommand.
 //!
 //! It speaks to the address it is given and ends by itself, after its count or its time.
 
 mod attempts;
 mod crr;
+mod registry;
 mod stream;
 mod text;
 
@@ -48,6 +49,13 @@ pub(crate) enum Load {
         /// Where to listen.
         #[arg(long)]
         listen: SocketAddr,
+    },
+    /// Measures the registry in memory, and prints one number a line.
+    Registry {
+        /// What to measure.
+        measure: registry::Measure,
+        #[command(flatten)]
+        size: registry::Size,
     },
     /// Sends one TCP stream, and single bytes to and fro, round by round over the paths.
     Stream {
@@ -94,6 +102,7 @@ impl Load {
                 round_ms,
             } => crr::run(&target, rounds, round_ms),
             Self::CrrServe { listen } => crr::serve(listen),
+            Self::Registry { measure, size } => registry::run(measure, size),
             Self::Stream {
                 path,
                 rounds,
