@@ -7,13 +7,13 @@
 
 mod headless;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
     mcs::ImportKind,
-    name::{ClusterName, Namespace, ServiceName},
+    name::{Namespace, ServiceName},
     service::{Protocol, ServicePort},
-    view::{Endpoints, MergedService, View},
+    view::{EndpointsByCluster, MergedService, View},
 };
 
 /// The version of the DNS schema of the Multi-Cluster Services API that is followed.
@@ -115,7 +115,7 @@ enum Dialled<'a> {
     /// The service's own addresses.
     Addresses(&'a [IpAddr]),
     /// Its endpoints, of which at least one is ready.
-    Endpoints(&'a BTreeMap<ClusterName, Endpoints>),
+    Endpoints(&'a EndpointsByCluster),
 }
 
 impl<'a> Named<'a> {

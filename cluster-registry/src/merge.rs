@@ -19,7 +19,8 @@ use crate::{
     name::{ClusterName, Namespace, NodeName, ServiceName},
     resource::{Key, Resource, ResourceId},
     service::Service,
-    view::{Endpoints, MergedNode, MergedService, View},
+    shared_map::SharedMap,
+    view::{Endpoints, EndpointsByCluster, MergedNode, MergedService, View},
 };
 
 use namespaces::Namespaces;
@@ -220,9 +221,9 @@ impl Merge {
             return;
         }
         let had = old.is_some();
-        self.change_offer(cluster, name, |offer| {
-            offer.definition = definition.cloned()
-        });
+        let offers = self.offers.entry(name.clone()).or_default();
+        offers.by_cluster.get_or_default(cluster).definition = definition.cloned();
+        self.drop_if_empty(cluster, name);
         self.note(name, Stale::Definitions);
         if *cluster == self.view.cluster && had != definition.is_some() {
             let flipped = self
@@ -243,25 +244,24 @@ impl Merge {
             Some(Resource::Endpoint(endpoint)) => Some(endpoint),
             Some(_) | None => None,
         };
-        let is_known = |offers: &Offers| {
-            let offer = offers.by_cluster.get(cluster);
-            offer.and_then(|offer| offer.endpoints.get(&address)) == endpoint
+        let offers = match (self.offers.get_mut(name), endpoint) {
+            (Some(offers), _) => offers,
+            (None, Some(_)) => self.offers.entry(name.clone()).or_default(),
+            (None, None) => return,
         };
-        let offers = self.offers.get(name);
-        if offers.map_or_else(|| endpoint.is_none(), is_known) {
+        let old = offers.by_cluster.get(cluster);
+        if old.and_then(|offer| offer.endpoints.get(&address)) == endpoint {
             return;
         }
-        let endpoint = endpoint.map(|endpoint| {
+        let offer = offers.by_cluster.get_or_default(cluster);
+        if let Some(endpoint) = endpoint {
             let mut endpoint = Arc::clone(endpoint);
             self.interner.share(&mut endpoint);
-            endpoint
-        });
-        self.change_offer(cluster, name, |offer| {
-            match endpoint {
-                Some(endpoint) => offer.endpoints.insert(address, endpoint),
-                None => offer.endpoints.remove(&address),
-            };
-        });
+            offer.endpoints.insert(address, endpoint);
+        } else {
+            offer.endpoints.remove(&address);
+            self.drop_if_empty(cluster, name);
+        }
         if self.last_noted.as_ref() != Some(name) {
             self.note(name, Stale::Endpoints);
             self.last_noted = Some(name.clone());
@@ -305,33 +305,19 @@ impl Merge {
         }
         let offers = self.offers.entry(name.clone()).or_default();
         offers.addresses = addresses.cloned();
-        self.drop_if_empty(name);
+        self.drop_if_empty(cluster, name);
         self.note(name, Stale::Definitions);
     }
 
-    fn change_offer(
-        &mut self,
-        cluster: &ClusterName,
-        name: &ServiceName,
-        change: impl FnOnce(&mut Offer),
-    ) {
-        let offers = match self.offers.get_mut(name) {
-            Some(offers) => offers,
-            None => self.offers.entry(name.clone()).or_default(),
+    fn drop_if_empty(&mut self, cluster: &ClusterName, name: &ServiceName) {
+        let Some(offers) = self.offers.get_mut(name) else {
+            return;
         };
-        let offer = match offers.by_cluster.get_mut(cluster) {
-            Some(offer) => offer,
-            None => offers.by_cluster.entry(cluster.clone()).or_default(),
-        };
-        change(offer);
-        if offer.is_empty() {
+        let offer = offers.by_cluster.get(cluster);
+        if offer.is_some_and(Offer::is_empty) {
             offers.by_cluster.remove(cluster);
-            self.drop_if_empty(name);
         }
-    }
-
-    fn drop_if_empty(&mut self, name: &ServiceName) {
-        if self.offers.get(name).is_some_and(Offers::is_empty) {
+        if offers.is_empty() {
             self.offers.remove(name);
         }
     }
@@ -364,13 +350,13 @@ impl Merge {
 /// What all clusters say of one service.
 #[derive(Debug, Default)]
 struct Offers {
-    by_cluster: BTreeMap<ClusterName, Offer>,
+    by_cluster: SharedMap<ClusterName, Offer>,
     /// What this cluster's import of it has.
     addresses: Option<Arc<ImportAddresses>>,
 }
 
 /// What one cluster says of one service.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Offer {
     definition: Option<Arc<Service>>,
     endpoints: Endpoints,
@@ -422,8 +408,8 @@ impl Offers {
 
     fn fill_endpoints(&self, cluster: &ClusterName, merged: &mut MergedService) {
         let merges = merged.local.as_ref().is_some_and(|s| s.sharing.global);
-        merged.endpoints.clear();
-        merged.import_endpoints.clear();
+        merged.endpoints = EndpointsByCluster::new();
+        merged.import_endpoints = EndpointsByCluster::new();
         for (name, offer) in &self.by_cluster {
             let Some(definition) = &offer.definition else {
                 continue;

@@ -33,17 +33,18 @@ pub enum ParseNameError {
     BadCharacter(String),
 }
 
+// Names stand in keys, of which there are hundreds of thousands, so a name is one pointer wide.
 macro_rules! name_type {
     ($(#[$doc:meta])* $type:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Arc<str>);
+        pub struct $type(Arc<Box<str>>);
 
         impl $type {
             /// Checks a text and keeps it.
             pub fn parse(text: &str) -> Result<Self, ParseNameError> {
                 $check(text)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(Arc::new(Box::from(text))))
             }
 
             /// The name as text.
@@ -145,7 +146,7 @@ impl ServiceName {
     pub(crate) fn first_of(namespace: Namespace) -> Self {
         Self {
             namespace,
-            name: ServiceLabel(Arc::from("")),
+            name: ServiceLabel(Arc::new(Box::from(""))),
         }
     }
 }

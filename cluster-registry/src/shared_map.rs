@@ -6,11 +6,8 @@
 
 use std::{fmt, ops::Index, slice, sync::Arc};
 
-/// The most entries of a node: a copy of one stays below a microsecond, and three levels hold 32,768.
-const MAX_ENTRIES: usize = 32;
-
-/// How much room a full node gains at a time.
-const GROWTH: usize = 4;
+/// The most entries of a node: copying one touches as many reference counts. Four levels hold 65,536.
+const MAX_ENTRIES: usize = 16;
 
 /// The map.
 pub struct SharedMap<K, V> {
@@ -35,6 +32,36 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         }
         self.len += usize::from(old.is_none());
         old
+    }
+
+    /// The value of a key, to be changed; what other clones hold does not change.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        // Without this, the path to a key that is not there would be copied.
+        self.get(key)?;
+        let mut node = &mut self.root;
+        loop {
+            match node {
+                Node::Leaf(entries) => {
+                    let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
+                    return Some(&mut Arc::make_mut(entries).get_mut(at)?.1);
+                }
+                Node::Branch(children) => {
+                    let at = child_of(children, key);
+                    node = &mut Arc::make_mut(children).get_mut(at)?.1;
+                }
+            }
+        }
+    }
+
+    /// The value of a key, which is its default if there was none, to be changed.
+    pub fn get_or_default(&mut self, key: &K) -> &mut V
+    where
+        V: Default,
+    {
+        if !self.contains_key(key) {
+            self.insert(key.clone(), V::default());
+        }
+        self.get_mut(key).expect("it was inserted")
     }
 
     /// Removes a key, and returns what it had.
@@ -230,7 +257,7 @@ fn place<K: Clone, T>(
 ) -> Option<(K, Vec<(K, T)>)> {
     if entries.len() < MAX_ENTRIES {
         if entries.len() == entries.capacity() {
-            entries.reserve_exact(GROWTH);
+            entries.reserve_exact(room(entries.len()));
         }
         entries.insert(at, entry);
         return None;
@@ -247,9 +274,14 @@ fn place<K: Clone, T>(
     } else {
         right.insert(at - cut, entry);
     }
-    entries.shrink_to(entries.len() + GROWTH);
+    entries.shrink_to(entries.len() + room(entries.len()));
     let first = right.first()?.0.clone();
     Some((first, right))
+}
+
+/// How much room a full node gains: little, as most maps are small and stay as they are.
+fn room(entries: usize) -> usize {
+    entries / 4 + 1
 }
 
 /// Puts a child and its right neighbour into one if that leaves room to grow, and returns whether it did.

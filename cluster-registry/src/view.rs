@@ -15,23 +15,26 @@ use crate::{
 /// The endpoints that one cluster has of one service.
 pub type Endpoints = SharedMap<IpAddr, Arc<Endpoint>>;
 
+/// The endpoints of one service by the cluster that has them.
+pub type EndpointsByCluster = SharedMap<ClusterName, Endpoints>;
+
 /// A service as this cluster's clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MergedService {
     /// This cluster's own definition, which gives the frontends; `None` when only other clusters have the service.
     pub local: Option<Arc<Service>>,
     /// The definitions of the other clusters that share or export it.
-    pub remote: BTreeMap<ClusterName, Arc<Service>>,
+    pub remote: SharedMap<ClusterName, Arc<Service>>,
     /// The endpoints behind the service's own cluster IPs, by cluster and address.
     ///
     /// Other clusters' are in it only where both definitions are global by annotation and theirs is shared.
-    pub endpoints: BTreeMap<ClusterName, Endpoints>,
+    pub endpoints: EndpointsByCluster,
     /// What the clusters' ServiceExports add up to; `None` when no cluster exports it or its namespace is not here.
     pub import: Option<Arc<Import>>,
     /// The addresses of the import in this cluster, at most one per family; empty for a headless one.
     pub clusterset_ips: Vec<IpAddr>,
     /// The endpoints behind the import, by cluster and address: those of the clusters that export it, and no others.
-    pub import_endpoints: BTreeMap<ClusterName, Endpoints>,
+    pub import_endpoints: EndpointsByCluster,
 }
 
 impl MergedService {

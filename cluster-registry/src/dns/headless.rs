@@ -3,7 +3,6 @@
 //! An endpoint's name is its host name or, without one, its address with hyphens for dots and colons.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -13,7 +12,7 @@ use crate::{
     endpoint::Endpoint,
     name::{ClusterName, ServiceName},
     service::ServicePort,
-    view::Endpoints,
+    view::{Endpoints, EndpointsByCluster},
 };
 
 /// The most addresses of one answer: of IPv6 ones they take 28 KiB, and no answer may take more than 64.
@@ -35,9 +34,7 @@ pub(super) struct Ready<'a> {
 }
 
 /// The ready endpoints of all clusters.
-pub(super) fn ready(
-    endpoints: &BTreeMap<ClusterName, Endpoints>,
-) -> impl Iterator<Item = Ready<'_>> {
+pub(super) fn ready(endpoints: &EndpointsByCluster) -> impl Iterator<Item = Ready<'_>> {
     let all = endpoints.iter().flat_map(|(cluster, endpoints)| {
         let endpoints = endpoints.iter();
         endpoints.map(move |(address, endpoint)| (cluster, *address, endpoint))
@@ -54,7 +51,7 @@ pub(super) fn ready(
 ///
 /// If there are too many, those with the first names count, so that a host's addresses of both families are in or out.
 pub(super) fn addresses(
-    endpoints: &BTreeMap<ClusterName, Endpoints>,
+    endpoints: &EndpointsByCluster,
     is_asked: impl Fn(IpAddr) -> bool,
 ) -> Vec<IpAddr> {
     let mut asked: Vec<Ready<'_>> = ready(endpoints).filter(|r| is_asked(r.address)).collect();
@@ -87,7 +84,7 @@ pub(super) fn addresses_of(endpoints: &Endpoints, name: &str) -> Vec<IpAddr> {
 /// Where the endpoints serve some ports of their service, which may be others in each cluster.
 pub(super) fn places<'a>(
     service: &ServiceName,
-    endpoints: &BTreeMap<ClusterName, Endpoints>,
+    endpoints: &EndpointsByCluster,
     ports_of: impl Fn(&ClusterName) -> Vec<&'a ServicePort>,
 ) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();

@@ -44,6 +44,10 @@ impl Hub {
 
     /// Tells sessions and DNS where things stand.
     pub(super) fn publish(&mut self) {
+        let may_serve = self.guard.is_none();
+        if may_serve {
+            self.registry.settle_imports();
+        }
         let (exports, feed) = (
             self.registry.exports().cursor(),
             self.registry.feed().cursor(),
@@ -55,7 +59,6 @@ impl Hub {
             .exports_revision
             .set(gauge_value(exports.revision.0));
         metrics.feed_revision.set(gauge_value(feed.revision.0));
-        let may_serve = self.guard.is_none();
         let is_first = self.views_tx.borrow().is_none();
         if may_serve && (!self.registry.take_touched().is_empty() || is_first) {
             self.views_tx.send_replace(Some(self.registry.view()));

@@ -2,11 +2,11 @@
 
 use std::time::{Instant, SystemTime};
 
-use cluster_registry::{cluster::Control, name::ClusterName};
+use cluster_registry::{cluster::Control, name::ClusterName, service::Timestamp};
 use isthmus_daemon::trace;
 use mesh_link::event::{GoodbyeReason, PeerEvent, Report, SessionId, Update};
 
-use super::Hub;
+use super::{Hub, status};
 use crate::metrics::{PeerLabels, ReasonLabels};
 
 impl Hub {
@@ -115,6 +115,8 @@ impl Hub {
             .metrics
             .updates_accepted
             .get_or_create_owned(&labels(name));
+        let now = status::unix_ms(SystemTime::now()) / 1000;
+        self.registry.set_time(Timestamp(now));
         for update in updates {
             let Update {
                 key,

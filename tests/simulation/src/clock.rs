@@ -59,9 +59,14 @@ mod tests {
         let mut clock = Clock::new(base, 1_100_000);
         clock.jump(Duration::from_secs(5));
 
-        assert_eq!(clock.at(Duration::from_secs(10)), base + Duration::from_secs(16));
+        assert_eq!(
+            clock.at(Duration::from_secs(10)),
+            base + Duration::from_secs(16)
+        );
         let world = clock.when(base + Duration::from_nanos(7_000_000_001));
         assert!(clock.at(world) >= base + Duration::from_nanos(7_000_000_001));
-        assert!(clock.at(world - Duration::from_nanos(1)) < base + Duration::from_nanos(7_000_000_001));
+        assert!(
+            clock.at(world - Duration::from_nanos(1)) < base + Duration::from_nanos(7_000_000_001)
+        );
     }
 }

@@ -67,7 +67,11 @@ impl End {
 }
 
 impl Connection {
-    pub(crate) fn new(dialler: (usize, u64), listener: (usize, u64), handshake: (Duration, bool)) -> Self {
+    pub(crate) fn new(
+        dialler: (usize, u64),
+        listener: (usize, u64),
+        handshake: (Duration, bool),
+    ) -> Self {
         let end = |(gateway, life)| End {
             gateway,
             life,

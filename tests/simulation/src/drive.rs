@@ -94,7 +94,11 @@ impl Drive {
     }
 
     /// Does what the session wants, until it wants nothing or has ended.
-    pub(crate) fn perform(&mut self, out: &mut [Pipe; 2], now: Instant) -> Result<Option<Ended>, String> {
+    pub(crate) fn perform(
+        &mut self,
+        out: &mut [Pipe; 2],
+        now: Instant,
+    ) -> Result<Option<Ended>, String> {
         let mut goodbye = None;
         while let Some(output) = self.session.poll_output() {
             match output {

@@ -167,7 +167,9 @@ impl Gateway {
     pub(crate) fn add_link(&mut self, spec: LinkSpec, seed: u64, now: Instant) {
         self.registry.add_peer(&spec);
         let feed = self.open_feed(&spec.export_to);
-        let dialer = spec.is_dialled_by(&self.cluster).then(|| Dialer::new(seed, now));
+        let dialer = spec
+            .is_dialled_by(&self.cluster)
+            .then(|| Dialer::new(seed, now));
         let peer = Peer {
             feed,
             resume: Resume::default(),
@@ -218,7 +220,8 @@ impl Gateway {
     fn open_feed(&mut self, namespaces: &Namespaces) -> Epoch {
         let epoch = self.next_feed;
         self.next_feed = Epoch(epoch.0 + 1);
-        self.feeds.insert(epoch, Scope::new(epoch, namespaces.clone()));
+        self.feeds
+            .insert(epoch, Scope::new(epoch, namespaces.clone()));
         epoch
     }
 
@@ -259,10 +262,15 @@ impl Gateway {
 
     /// Takes the oldest report.
     pub(crate) fn take_report(&mut self, now: Instant) -> Option<(ClusterName, Vec<Fact>)> {
-        let Report { session, peer: name, event } = self.reports.pop_front()?;
+        let Report {
+            session,
+            peer: name,
+            event,
+        } = self.reports.pop_front()?;
         let Some(peer) = self.peers.get_mut(&name) else {
             if let Event::Up { .. } = event {
-                self.orders.push(Order::Close(session, GoodbyeReason::NotAuthorised));
+                self.orders
+                    .push(Order::Close(session, GoodbyeReason::NotAuthorised));
             }
             return Some((name, Vec::new()));
         };
@@ -322,7 +330,9 @@ impl Gateway {
             Delivery::SnapshotEnd => {
                 let before: Vec<Key> = self.imports_of(name).collect();
                 self.registry.handle_import_end(name);
-                let gone = before.into_iter().filter(|key| self.registry.feed().get(key).is_none());
+                let gone = before
+                    .into_iter()
+                    .filter(|key| self.registry.feed().get(key).is_none());
                 facts.extend(gone.map(|key| Fact::Gone(key.id)));
             }
             Delivery::Progress(cursor) => facts.push(Fact::Progress(cursor)),
@@ -356,12 +366,18 @@ impl Gateway {
     /// When it next drops what a lost peer said.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         let expiries = self.peers.values();
-        expiries.filter_map(|peer| peer.holding.expires(self.hold_time)).min()
+        expiries
+            .filter_map(|peer| peer.holding.expires(self.hold_time))
+            .min()
     }
 
     /// Drops what was held for long enough.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<ClusterName> {
-        let is_due = |peer: &Peer| peer.holding.expires(self.hold_time).is_some_and(|at| at <= now);
+        let is_due = |peer: &Peer| {
+            peer.holding
+                .expires(self.hold_time)
+                .is_some_and(|at| at <= now)
+        };
         let due: Vec<ClusterName> = self
             .peers
             .iter()

@@ -45,7 +45,12 @@ pub(crate) struct History {
 impl History {
     /// From here on it shows this.
     pub(crate) fn note(&mut self, shows: BTreeMap<ResourceId, Resource>, life: Life, at: Revision) {
-        let gone: Vec<ResourceId> = self.shown.keys().filter(|id| !shows.contains_key(id)).cloned().collect();
+        let gone: Vec<ResourceId> = self
+            .shown
+            .keys()
+            .filter(|id| !shows.contains_key(id))
+            .cloned()
+            .collect();
         for id in gone {
             self.tracks.entry(id).or_default().push(None, life, at);
         }
@@ -86,7 +91,10 @@ impl Reading {
                 Ok(())
             }
             None if from.is_none() && state.is_none() => Ok(()),
-            None => Err(format!("{id:?} went back to {state:?} from {from:?} of {:?}", track.states)),
+            None => Err(format!(
+                "{id:?} went back to {state:?} from {from:?} of {:?}",
+                track.states
+            )),
         }
     }
 
@@ -134,7 +142,9 @@ impl Reading {
             let must = newest.as_ref().filter(|value| concerns(id, value));
             let knows = self.knows(history, id).flatten();
             if knows != must {
-                return Err(format!("at {position:?} {id:?} is still {knows:?}, must be {must:?}"));
+                return Err(format!(
+                    "at {position:?} {id:?} is still {knows:?}, must be {must:?}"
+                ));
             }
         }
         Ok(())

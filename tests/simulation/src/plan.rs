@@ -97,7 +97,9 @@ impl Plan {
         let clusters = *rng.choice(&[3, 3, 3, 3, 4, 4, 5, 8]).unwrap_or(&3);
         let mut plan = Self {
             clusters,
-            hold_time: *rng.choice(&[ms(1500), ms(5000), ms(60_000)]).unwrap_or(&ms(5000)),
+            hold_time: *rng
+                .choice(&[ms(1500), ms(5000), ms(60_000)])
+                .unwrap_or(&ms(5000)),
             weather: Weather {
                 latency: ms(rng.u64(1..=60)),
                 loss_percent: *rng.choice(&[0, 0, 1, 5, 20]).unwrap_or(&0),
@@ -129,7 +131,10 @@ impl Plan {
 
     /// What a cluster has from the start.
     fn fill(&mut self, cluster: usize, rng: &mut Rng) {
-        let mut has = |change| self.happenings.push((Duration::ZERO, Happening::Change(cluster, change)));
+        let mut has = |change| {
+            self.happenings
+                .push((Duration::ZERO, Happening::Change(cluster, change)))
+        };
         for node in 0..NODES {
             has(Change::Node(node));
             has(Change::Tunnel(node));
@@ -149,7 +154,9 @@ fn any_sharing(rng: &mut Rng) -> Sharing {
     Sharing {
         global: rng.u8(0..6) > 0,
         shared: rng.u8(0..4) > 0,
-        affinity: *rng.choice(&[ClusterAffinity::None, ClusterAffinity::Local]).unwrap_or(&ClusterAffinity::None),
+        affinity: *rng
+            .choice(&[ClusterAffinity::None, ClusterAffinity::Local])
+            .unwrap_or(&ClusterAffinity::None),
     }
 }
 
@@ -187,7 +194,11 @@ fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
         48..51 => Happening::Restart {
             gateway: one,
             is_graceful: rng.bool(),
-            memory: if rng.bool() { Memory::Nothing } else { Memory::Imports },
+            memory: if rng.bool() {
+                Memory::Nothing
+            } else {
+                Memory::Imports
+            },
             down: ms(*rng.choice(&[0, 20, 400, 3000]).unwrap_or(&0)),
         },
         51..53 => Happening::Pause(one, ms(rng.u64(50..1500))),

@@ -55,12 +55,19 @@ pub(crate) fn cluster_range(cluster: usize) -> IpNet {
 
 /// The ranges of a cluster's pods without those of its last node.
 pub(crate) fn most_of_range(cluster: usize) -> Vec<IpNet> {
-    (0..NODES - 1).map(|node| pod_range(cluster, node)).collect()
+    (0..NODES - 1)
+        .map(|node| pod_range(cluster, node))
+        .collect()
 }
 
 pub(crate) fn pod_address(cluster: usize, pod: usize) -> IpAddr {
     let (node, host) = (pod % NODES, pod / NODES);
-    IpAddr::V4(Ipv4Addr::new(10, octet(cluster + 1), octet(node), octet(host + 1)))
+    IpAddr::V4(Ipv4Addr::new(
+        10,
+        octet(cluster + 1),
+        octet(node),
+        octet(host + 1),
+    ))
 }
 
 /// A service; the version tells its states apart.
@@ -77,11 +84,19 @@ pub(crate) fn service(number: usize, sharing: Sharing, version: u16) -> (Resourc
         sharing,
         ..Service::default()
     };
-    (ResourceId::Service(service_name(number)), Resource::from(value))
+    (
+        ResourceId::Service(service_name(number)),
+        Resource::from(value),
+    )
 }
 
 /// An endpoint; the version tells its states apart.
-pub(crate) fn endpoint(cluster: usize, service: usize, pod: usize, version: u16) -> (ResourceId, Resource) {
+pub(crate) fn endpoint(
+    cluster: usize,
+    service: usize,
+    pod: usize,
+    version: u16,
+) -> (ResourceId, Resource) {
     let value = Endpoint {
         conditions: Conditions {
             ready: !version.is_multiple_of(5),
@@ -101,7 +116,12 @@ pub(crate) fn endpoint(cluster: usize, service: usize, pod: usize, version: u16)
 /// A node; the version tells its states apart.
 pub(crate) fn node(cluster: usize, node: usize, version: u16) -> (ResourceId, Resource) {
     let value = Node {
-        addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, octet(cluster * 16 + node + 1)))],
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(
+            192,
+            0,
+            2,
+            octet(cluster * 16 + node + 1),
+        ))],
         pod_cidrs: vec![pod_range(cluster, node)],
         zone: Some(format!("z{version}")),
     };

@@ -105,7 +105,9 @@ fn namespace_of(id: &ResourceId) -> Option<&Namespace> {
     match id {
         ResourceId::Cluster | ResourceId::Node(_) | ResourceId::Tunnel(_) => None,
         ResourceId::Namespace(namespace) => Some(namespace),
-        ResourceId::Service(name) | ResourceId::Endpoint(name, _) | ResourceId::Import(name) => Some(&name.namespace),
+        ResourceId::Service(name) | ResourceId::Endpoint(name, _) | ResourceId::Import(name) => {
+            Some(&name.namespace)
+        }
     }
 }
 
@@ -135,7 +137,11 @@ impl Picture {
             });
             let seen = Seen {
                 local: merged.local.clone(),
-                remote: merged.remote.iter().map(|(name, s)| (name.clone(), Arc::clone(s))).collect(),
+                remote: merged
+                    .remote
+                    .iter()
+                    .map(|(name, s)| (name.clone(), Arc::clone(s)))
+                    .collect(),
                 endpoints: endpoints.collect(),
             };
             (name.clone(), seen)
@@ -167,12 +173,16 @@ impl Picture {
             let Some(link) = own.links.get(&offer.cluster) else {
                 continue;
             };
-            picture.clusters.insert(offer.cluster.clone(), Control::Connected);
+            picture
+                .clusters
+                .insert(offer.cluster.clone(), Control::Connected);
             let mut announced = offer.exports_to(reader);
             announced.retain(|id, value| is_granted(link, id, value));
             picture.add(&offer.cluster, announced, own);
         }
-        picture.services.retain(|_, s| s.local.is_some() || !s.remote.is_empty());
+        picture
+            .services
+            .retain(|_, s| s.local.is_some() || !s.remote.is_empty());
         picture
     }
 
@@ -181,10 +191,16 @@ impl Picture {
         for (id, value) in &said {
             match (id, value.clone()) {
                 (ResourceId::Node(name), Resource::Node(node)) => {
-                    self.nodes.entry((from.clone(), name.clone())).or_default().0 = Some((*node).clone());
+                    self.nodes
+                        .entry((from.clone(), name.clone()))
+                        .or_default()
+                        .0 = Some((*node).clone());
                 }
                 (ResourceId::Tunnel(name), Resource::Tunnel(tunnel)) => {
-                    self.nodes.entry((from.clone(), name.clone())).or_default().1 = Some((*tunnel).clone());
+                    self.nodes
+                        .entry((from.clone(), name.clone()))
+                        .or_default()
+                        .1 = Some((*tunnel).clone());
                 }
                 (ResourceId::Service(name), Resource::Service(service)) => {
                     let seen = self.services.entry(name.clone()).or_default();
@@ -195,8 +211,8 @@ impl Picture {
                     }
                 }
                 (ResourceId::Endpoint(name, address), Resource::Endpoint(endpoint)) => {
-                    let is_used = *from == own.cluster
-                        || own.service(name).is_some_and(|s| s.sharing.global);
+                    let is_used =
+                        *from == own.cluster || own.service(name).is_some_and(|s| s.sharing.global);
                     if is_used && defines(name) {
                         let seen = self.services.entry(name.clone()).or_default();
                         let endpoints = seen.endpoints.entry(from.clone()).or_default();
@@ -233,7 +249,9 @@ fn differ<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     must: &BTreeMap<K, V>,
     found: &mut Vec<String>,
 ) {
-    let keys = is.keys().chain(must.keys().filter(|key| !is.contains_key(*key)));
+    let keys = is
+        .keys()
+        .chain(must.keys().filter(|key| !is.contains_key(*key)));
     for key in keys {
         let (is, must) = (is.get(key), must.get(key));
         if is != must {

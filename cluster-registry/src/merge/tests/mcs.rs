@@ -203,6 +203,6 @@ fn import_kind(merge: &mut Merge) -> Option<ImportKind> {
     Some(web.import.as_ref()?.kind)
 }
 
-fn clusters(endpoints: &BTreeMap<ClusterName, Endpoints>) -> Vec<&str> {
+fn clusters(endpoints: &EndpointsByCluster) -> Vec<&str> {
     endpoints.keys().map(ClusterName::as_str).collect()
 }

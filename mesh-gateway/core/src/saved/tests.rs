@@ -2,7 +2,7 @@
 
 use cluster_registry::{
     cluster::{Cluster, Control},
-    endpoint::{Conditions, Endpoint},
+    endpoint::Endpoint,
     import::Namespaces,
     name::{Namespace, NodeName, ServiceName},
     node::Node,
@@ -163,25 +163,18 @@ fn store() -> Store {
     put("west", ResourceId::Cluster, Resource::Cluster(lost));
     let web = || ServiceName::parse("shop", "web").unwrap();
     for cluster in ["east", "west"] {
-        let service = Resource::Service(Service::default());
+        let service = Resource::from(Service::default());
         put(cluster, ResourceId::Service(web()), service);
         for last in 1..4 {
             let address = [10, 2, 0, last].into();
-            let endpoint = Endpoint {
-                ports: Vec::new(),
-                conditions: Conditions::READY,
-                node: None,
-                zone: None,
-                hostname: None,
-            };
-            let endpoint = Resource::Endpoint(endpoint);
+            let endpoint = Resource::from(Endpoint::ready([]));
             put(cluster, ResourceId::Endpoint(web(), address), endpoint);
         }
         let node = NodeName::parse("n1").unwrap();
         put(
             cluster,
             ResourceId::Node(node),
-            Resource::Node(Node::default()),
+            Resource::from(Node::default()),
         );
     }
     store

@@ -42,7 +42,8 @@ impl World {
             Happening::CutOneWay(from, to) => drop(self.blocked.insert((from, to))),
             Happening::Cut(one, other) => self.blocked.extend([(one, other), (other, one)]),
             Happening::Heal(one, other) => {
-                self.blocked.retain(|way| *way != (one, other) && *way != (other, one));
+                self.blocked
+                    .retain(|way| *way != (one, other) && *way != (other, one));
             }
             Happening::Isolate(cluster) => {
                 for other in 0..self.gateways.len() {
@@ -51,7 +52,12 @@ impl World {
             }
             Happening::HealAll => self.blocked.clear(),
             Happening::Reset(one, other) => self.reset(one, other),
-            Happening::Restart { gateway, is_graceful, memory, down } => {
+            Happening::Restart {
+                gateway,
+                is_graceful,
+                memory,
+                down,
+            } => {
                 self.stop(gateway, is_graceful, memory, down);
             }
             Happening::Pause(gateway, time) => self.gateways[gateway].busy_until = self.now + time,
@@ -98,7 +104,10 @@ impl World {
         }
         let offer = &mut self.offers[cluster];
         if is_resync {
-            let all = offer.objects.iter().map(|(id, value)| (id.clone(), value.clone()));
+            let all = offer
+                .objects
+                .iter()
+                .map(|(id, value)| (id.clone(), value.clone()));
             gateway.registry.apply_local_snapshot(all.collect());
         }
         for id in &changed {
@@ -125,33 +134,50 @@ impl World {
     fn change_offer(&mut self, cluster: usize, change: Change) -> Vec<ResourceId> {
         let version = self.version;
         let offer = &mut self.offers[cluster];
-        let put = |objects: &mut BTreeMap<ResourceId, Resource>, (id, value): (ResourceId, Resource)| {
+        let put = |objects: &mut BTreeMap<ResourceId, Resource>,
+                   (id, value): (ResourceId, Resource)| {
             objects.insert(id.clone(), value);
             vec![id]
         };
         let objects = &mut offer.objects;
         match change {
-            Change::Service(number, sharing) => put(objects, scenery::service(number, sharing, version)),
-            Change::Endpoint(service, pod) => put(objects, scenery::endpoint(cluster, service, pod, version)),
+            Change::Service(number, sharing) => {
+                put(objects, scenery::service(number, sharing, version))
+            }
+            Change::Endpoint(service, pod) => {
+                put(objects, scenery::endpoint(cluster, service, pod, version))
+            }
             Change::Node(node) => put(objects, scenery::node(cluster, node, version)),
             Change::Tunnel(node) => put(&mut offer.agents, scenery::tunnel(cluster, node, version)),
-            Change::ServiceGone(number) => remove(objects, ResourceId::Service(scenery::service_name(number))),
+            Change::ServiceGone(number) => {
+                remove(objects, ResourceId::Service(scenery::service_name(number)))
+            }
             Change::EndpointGone(service, pod) => {
                 let address = scenery::pod_address(cluster, pod);
-                remove(objects, ResourceId::Endpoint(scenery::service_name(service), address))
+                remove(
+                    objects,
+                    ResourceId::Endpoint(scenery::service_name(service), address),
+                )
             }
             Change::NodeGone(node) => remove(objects, ResourceId::Node(scenery::node_name(node))),
-            Change::TunnelGone(node) => remove(&mut offer.agents, ResourceId::Tunnel(scenery::node_name(node))),
+            Change::TunnelGone(node) => remove(
+                &mut offer.agents,
+                ResourceId::Tunnel(scenery::node_name(node)),
+            ),
             Change::Rollout(service) => {
                 let name = scenery::service_name(service);
-                let is_of = |id: &&ResourceId| matches!(id, ResourceId::Endpoint(n, _) if *n == name);
+                let is_of =
+                    |id: &&ResourceId| matches!(id, ResourceId::Endpoint(n, _) if *n == name);
                 let mut changed: Vec<ResourceId> = objects.keys().filter(is_of).cloned().collect();
                 for id in &changed {
                     objects.remove(id);
                 }
                 let first = usize::from(version) % PODS;
                 for pod in first..first + PODS {
-                    changed.extend(put(objects, scenery::endpoint(cluster, service, pod, version)));
+                    changed.extend(put(
+                        objects,
+                        scenery::endpoint(cluster, service, pod, version),
+                    ));
                 }
                 changed
             }
@@ -160,7 +186,11 @@ impl World {
     }
 
     fn reset(&mut self, one: usize, other: usize) {
-        for connection in self.connections.values_mut().filter(|c| c.joins(one, other)) {
+        for connection in self
+            .connections
+            .values_mut()
+            .filter(|c| c.joins(one, other))
+        {
             connection.is_broken = true;
             if let Some((_, succeeds)) = &mut connection.handshake {
                 *succeeds = false;
@@ -186,7 +216,11 @@ impl World {
             Memory::Imports => remains_of(stopped),
         };
         for connection in self.connections.values_mut() {
-            for end in connection.ends.iter_mut().filter(|end| end.gateway == gateway) {
+            for end in connection
+                .ends
+                .iter_mut()
+                .filter(|end| end.gateway == gateway)
+            {
                 end.end();
             }
         }
@@ -201,10 +235,16 @@ impl World {
         let old = &self.gateways[number];
         let mut gateway = Gateway::new(old.cluster.clone(), life, old.clock, self.plan.hold_time);
         let objects = self.offers[number].objects.iter();
-        let objects = objects.map(|(id, value)| (id.clone(), value.clone())).collect();
+        let objects = objects
+            .map(|(id, value)| (id.clone(), value.clone()))
+            .collect();
         gateway.registry.apply_local_snapshot(objects);
         self.gateways[number] = gateway;
-        let own = self.offers[number].links.values().cloned().collect::<Vec<_>>();
+        let own = self.offers[number]
+            .links
+            .values()
+            .cloned()
+            .collect::<Vec<_>>();
         for spec in own {
             self.link(number, spec);
         }
@@ -238,7 +278,9 @@ impl World {
     }
 
     pub(super) fn link(&mut self, own: usize, spec: LinkSpec) {
-        self.offers[own].links.insert(spec.cluster.clone(), spec.clone());
+        self.offers[own]
+            .links
+            .insert(spec.cluster.clone(), spec.clone());
         if self.gateways[own].is_running {
             let (seed, now) = (self.rng.u64(..), self.clock(own));
             self.gateways[own].add_link(spec, seed, now);
@@ -271,7 +313,10 @@ impl World {
 
     /// What a link no longer grants is withdrawn without a word of the peer.
     fn forget_withdrawn(&mut self, own: usize, name: &ClusterName) {
-        let kept: BTreeSet<_> = self.gateways[own].imports_of(name).map(|key| key.id.clone()).collect();
+        let kept: BTreeSet<_> = self.gateways[own]
+            .imports_of(name)
+            .map(|key| key.id.clone())
+            .collect();
         if let Some(reading) = self.readings[own].get_mut(name) {
             reading.retain(|id| kept.contains(id));
         }
@@ -313,7 +358,10 @@ fn remember(gateway: &mut Gateway, name: &ClusterName, remembered: Remembered, n
     };
     peer.holding.lose(now);
     // Under other grants, other things would have been taken.
-    if let Some(cursor) = remembered.progress.filter(|_| remembered.grants == peer.spec.grants) {
+    if let Some(cursor) = remembered
+        .progress
+        .filter(|_| remembered.grants == peer.spec.grants)
+    {
         peer.resume = Resume::from(cursor);
         peer.holding.restore(cursor);
     }

@@ -25,8 +25,13 @@ impl World {
         let mut times: Vec<Duration> = self.starts.values().map(|(at, _)| *at).collect();
         times.extend(self.announces.values());
         for gateway in self.gateways.iter().filter(|g| g.is_running) {
-            let dials = gateway.peers.values().filter_map(|p| p.dialer.as_ref()?.next);
-            let timers = dials.chain(gateway.next_expiry()).map(|at| gateway.clock.when(at));
+            let dials = gateway
+                .peers
+                .values()
+                .filter_map(|p| p.dialer.as_ref()?.next);
+            let timers = dials
+                .chain(gateway.next_expiry())
+                .map(|at| gateway.clock.when(at));
             let own = timers.chain(gateway.work_at).min();
             times.extend(own.map(|at| at.max(gateway.busy_until)));
         }
@@ -35,11 +40,23 @@ impl World {
                 times.push(at);
                 continue;
             }
-            for (number, end) in connection.ends.iter().enumerate().filter(|(_, e)| !e.is_over) {
+            for (number, end) in connection
+                .ends
+                .iter()
+                .enumerate()
+                .filter(|(_, e)| !e.is_over)
+            {
                 let gateway = &self.gateways[end.gateway];
-                let timeout = end.drive.as_ref().and_then(|drive| drive.session.poll_timeout());
+                let timeout = end
+                    .drive
+                    .as_ref()
+                    .and_then(|drive| drive.session.poll_timeout());
                 let timeout = timeout.map(|at| gateway.clock.when(at));
-                let next = connection.next_arrival(number).into_iter().chain(timeout).min();
+                let next = connection
+                    .next_arrival(number)
+                    .into_iter()
+                    .chain(timeout)
+                    .min();
                 times.extend(next.map(|at| at.max(gateway.busy_until)));
             }
         }
@@ -49,14 +66,23 @@ impl World {
     /// Does everything that is due.
     pub(super) fn advance(&mut self) {
         let is_due = |at: Duration, now: Duration| at <= now;
-        let starts: Vec<usize> = self.starts.iter().filter(|(_, s)| is_due(s.0, self.now)).map(|(g, _)| *g).collect();
+        let starts: Vec<usize> = self
+            .starts
+            .iter()
+            .filter(|(_, s)| is_due(s.0, self.now))
+            .map(|(g, _)| *g)
+            .collect();
         for number in starts {
             if let Some((_, remains)) = self.starts.remove(&number) {
                 self.start(number, remains);
             }
         }
-        let announces: Vec<usize> =
-            self.announces.iter().filter(|(_, at)| is_due(**at, self.now)).map(|(g, _)| *g).collect();
+        let announces: Vec<usize> = self
+            .announces
+            .iter()
+            .filter(|(_, at)| is_due(**at, self.now))
+            .map(|(g, _)| *g)
+            .collect();
         for number in announces {
             self.announces.remove(&number);
             self.announce(number);
@@ -71,7 +97,8 @@ impl World {
         for id in connections {
             self.advance_connection(id);
         }
-        self.connections.retain(|_, connection| !connection.is_dead());
+        self.connections
+            .retain(|_, connection| !connection.is_dead());
     }
 
     fn advance_gateway(&mut self, number: usize) {
@@ -82,7 +109,10 @@ impl World {
         }
         self.check_expiry(number, &expired);
         self.check_silence(number);
-        if self.gateways[number].work_at.is_some_and(|at| at <= self.now) {
+        if self.gateways[number]
+            .work_at
+            .is_some_and(|at| at <= self.now)
+        {
             self.gateways[number].work_at = None;
             self.work(number);
             self.publish(number);
@@ -203,9 +233,14 @@ impl World {
             return;
         }
         let grant = gateway.admit(&peer, number == 1);
-        let what = format!("{} of {peer}: session {session} begins with {grant:?}", gateway.cluster);
+        let what = format!(
+            "{} of {peer}: session {session} begins with {grant:?}",
+            gateway.cluster
+        );
         let drive = grant.map(|grant| Drive::new(session, &gateway.cluster, &peer, &grant, now));
-        let newest = drive.as_ref().and_then(|drive| gateway.newest_of(drive.feed));
+        let newest = drive
+            .as_ref()
+            .and_then(|drive| gateway.newest_of(drive.feed));
         self.tell(|| what);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ends[number].drive = drive;
@@ -271,9 +306,16 @@ impl World {
             return false;
         };
         let [first, second] = &mut connection.ends;
-        let (receiver, sender) = if number == 0 { (first, second) } else { (second, first) };
+        let (receiver, sender) = if number == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
         let pipe = &mut sender.out[index_of(channel)];
-        if receiver.is_over || !receiver.may_read(channel) || pipe.next_arrival().is_none_or(|at| at > now) {
+        if receiver.is_over
+            || !receiver.may_read(channel)
+            || pipe.next_arrival().is_none_or(|at| at > now)
+        {
             return false;
         }
         if !is_open {
@@ -300,9 +342,15 @@ impl World {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let now = self.gateways[connection.ends[number].gateway].clock.at(self.now);
+        let now = self.gateways[connection.ends[number].gateway]
+            .clock
+            .at(self.now);
         let [first, second] = &mut connection.ends;
-        let (receiver, sender) = if number == 0 { (first, second) } else { (second, first) };
+        let (receiver, sender) = if number == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
         let Some(drive) = &mut receiver.drive else {
             return;
         };
@@ -332,7 +380,10 @@ impl World {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let (sender, receiver) = (connection.ends[from].gateway, connection.ends[Connection::other(from)].gateway);
+        let (sender, receiver) = (
+            connection.ends[from].gateway,
+            connection.ends[Connection::other(from)].gateway,
+        );
         let is_lost = self.blocked.contains(&(sender, receiver)) || self.rng.u8(0..20) == 0;
         if !is_lost && !connection.is_broken {
             let at = self.now + self.plan.weather.latency;
@@ -423,7 +474,10 @@ impl World {
         };
         let listener = connection.ends[1].gateway;
         let own = &self.gateways[gateway].cluster;
-        let what = format!("{own} of {}: session {} has ended: {}", drive.peer, drive.number, ended.reason);
+        let what = format!(
+            "{own} of {}: session {} has ended: {}",
+            drive.peer, drive.number, ended.reason
+        );
         self.tell(|| what);
         match &ended.reason {
             DownReason::ProtocolViolation(_) | DownReason::UnsupportedFeature(_) => {
@@ -452,9 +506,17 @@ impl World {
         }
     }
 
-    fn dial_again(&mut self, id: u64, dialler: usize, listener: usize, up_since: Option<std::time::Instant>) {
+    fn dial_again(
+        &mut self,
+        id: u64,
+        dialler: usize,
+        listener: usize,
+        up_since: Option<std::time::Instant>,
+    ) {
         let now = self.clock(dialler);
-        let peer = self.gateways[dialler].peers.get_mut(&cluster_name(listener));
+        let peer = self.gateways[dialler]
+            .peers
+            .get_mut(&cluster_name(listener));
         let Some(dialer) = peer.and_then(|peer| peer.dialer.as_mut()) else {
             return;
         };
@@ -485,11 +547,18 @@ impl World {
     }
 
     fn end_feed(&mut self, gateway: usize, feed: Epoch) {
-        self.shut_sessions(gateway, GoodbyeReason::ShuttingDown, |drive| drive.feed == feed);
+        self.shut_sessions(gateway, GoodbyeReason::ShuttingDown, |drive| {
+            drive.feed == feed
+        });
     }
 
     /// Ends some sessions of a gateway.
-    pub(super) fn shut_sessions(&mut self, gateway: usize, reason: GoodbyeReason, which: impl Fn(&Drive) -> bool) {
+    pub(super) fn shut_sessions(
+        &mut self,
+        gateway: usize,
+        reason: GoodbyeReason,
+        which: impl Fn(&Drive) -> bool,
+    ) {
         let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
         for end in drives.filter(|end| end.gateway == gateway) {
             if let Some(drive) = end.drive.as_mut().filter(|drive| which(drive)) {

@@ -42,7 +42,11 @@ impl World {
         let history = &self.histories[publisher];
         let reading = self.readings[reader].entry(from.clone()).or_default();
         match fact {
-            Fact::Taken { id, value, has_effect } => {
+            Fact::Taken {
+                id,
+                value,
+                has_effect,
+            } => {
                 self.stats.updates += 1;
                 let known = reading.knows(history, &id);
                 reading.note(history, &id, value.as_ref())?;
@@ -86,7 +90,8 @@ impl World {
         reason: &str,
     ) -> Result<(), String> {
         let link = self.offers[reader].links.get(from);
-        let is_granted = value.is_none_or(|value| link.is_some_and(|l| truth::is_granted(l, id, value)));
+        let is_granted =
+            value.is_none_or(|value| link.is_some_and(|l| truth::is_granted(l, id, value)));
         if is_granted {
             return Err(format!("{id:?} is refused though it is granted: {reason}"));
         }
@@ -94,7 +99,12 @@ impl World {
     }
 
     /// Everything up to a position must have been said, of what the reader may know and takes.
-    fn check_progress(&self, reader: usize, publisher: usize, cursor: Cursor) -> Result<(), String> {
+    fn check_progress(
+        &self,
+        reader: usize,
+        publisher: usize,
+        cursor: Cursor,
+    ) -> Result<(), String> {
         let from = &self.offers[publisher].cluster;
         let Some(peer) = self.gateways[reader].peers.get(from) else {
             return Ok(());

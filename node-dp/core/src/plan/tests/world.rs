@@ -95,7 +95,7 @@ impl World {
             }])
         };
         let merged = self.services.entry(service(label)).or_default();
-        let endpoints = merged.endpoints.entry(name(cluster)).or_default();
+        let endpoints = merged.endpoints.get_or_default(&name(cluster));
         endpoints.insert(ip(address), Arc::new(endpoint));
     }
 
