@@ -126,11 +126,12 @@ impl Liveness {
     }
 
     /// A process that was not scheduled for an interval cannot tell its own silence from the peer's: what the peer sent
-    /// meanwhile has yet to be read, so the time of the stall does not count against it.
+    /// meanwhile has yet to be read, so the time of the stall does not count against it. Nor does it count for it: where
+    /// something was read since, the peer has no more time than after any sign of life.
     fn forgive_own_stall(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.next_send);
         if late >= self.interval {
-            self.expires = self.expires.map(|at| at + late);
+            self.expires = self.expires.map(|at| (at + late).min(now + self.detection));
         }
     }
 
@@ -216,6 +217,22 @@ mod tests {
 
         assert!(!on_waking.contains(&Output::Silent));
         assert!(later.iter().any(|(_, o)| *o == Output::Silent));
+    }
+
+    #[test]
+    fn a_dead_peer_whose_last_words_were_read_after_a_stall_does_not_live_on_for_as_long_as_the_stall()
+     {
+        let start = Instant::now();
+        let mut liveness = watched(start);
+        run_until(&mut liveness, start);
+        let woken = start + DETECTION * 100;
+
+        liveness.handle_sign_of_life(woken);
+        liveness.handle_timeout(woken);
+        let outputs = run_until(&mut liveness, woken + DETECTION);
+
+        let silence = outputs.iter().find(|(_, o)| *o == Output::Silent);
+        assert_eq!(silence, Some(&(woken + DETECTION, Output::Silent)));
     }
 
     #[test]

@@ -291,6 +291,9 @@ impl World {
     fn unlink(&mut self, own: usize, peer: usize) {
         let name = cluster_name(peer);
         self.offers[own].links.remove(&name);
+        if !self.gateways[own].is_running {
+            return;
+        }
         self.gateways[own].remove_link(&name);
         self.readings[own].remove(&name);
         self.obey(own);
