@@ -1,5 +1,7 @@
 //! The double's watches, and what goes wrong in them on purpose.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 mod support;
 
 use std::time::Duration;

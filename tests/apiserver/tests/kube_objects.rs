@@ -1,5 +1,7 @@
 //! Objects are made, changed and deleted as Kubernetes does it, on a real API server and on ours alike.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 mod support;
 
 use apiserver_double::AnyServer;

@@ -115,7 +115,18 @@ async fn a_cluster_link_that_cannot_work_is_refused_with_a_reason() {
         "metadata": {"name": name}, "spec": spec})
     };
     server.apply(&link("east", json!({}))).unwrap();
-    for (name, spec, expected) in [
+    for (name, spec, expected) in unworkable() {
+        let refused = server
+            .apply(&link(name, spec.clone()))
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(expected), "{name} {spec}: {refused}");
+    }
+}
+
+/// Names and specs that cannot work, and what their refusal says.
+fn unworkable() -> [(&'static str, Value, &'static str); 13] {
+    [
         (
             "east",
             json!({"dial": "Always"}),
@@ -177,13 +188,7 @@ async fn a_cluster_link_that_cannot_work_is_refused_with_a_reason() {
             json!({}),
             "metadata.name is the peer's cluster name",
         ),
-    ] {
-        let refused = server
-            .apply(&link(name, spec.clone()))
-            .unwrap_err()
-            .to_string();
-        assert!(refused.contains(expected), "{name} {spec}: {refused}");
-    }
+    ]
 }
 
 /// A full object must pass the definition's checks, use every property of its schema, and come back as it was.

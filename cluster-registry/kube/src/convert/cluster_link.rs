@@ -52,8 +52,10 @@ impl Convert for ClusterLink {
         if link.dial == Dial::Always && link.addresses.is_empty() {
             flaws.push(Flaw::NothingToDial);
         }
-        let grants = spec.grants.as_ref();
-        let granted = grants.map_or(Ok(Grants::default()), |given| read_grants(given, flaws));
+        let granted = match &spec.grants {
+            Some(given) => read_grants(given, flaws),
+            None => Ok(Grants::default()),
+        };
         let export_to = spec.export_to.as_ref();
         link.export_to = namespaces(export_to.and_then(|e| e.namespaces.as_deref()), flaws);
         link.limits = limits(spec.limits.as_ref(), flaws);

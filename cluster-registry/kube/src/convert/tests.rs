@@ -75,7 +75,8 @@ fn cilium_annotations_mean_what_ours_do() {
 fn every_value_of_the_annotations_means_one_safe_thing() {
     use ClusterAffinity::{Local, None as Any, Remote};
     // What stands in global, shared and affinity, and what it comes to; a flaw for each value that is unknown.
-    let table: [([&str; 3], Option<(bool, ClusterAffinity)>, usize); 12] = [
+    type Row = ([&'static str; 3], Option<(bool, ClusterAffinity)>, usize);
+    let table: [Row; 12] = [
         (["true", "true", "none"], Some((true, Any)), 0),
         (["true", "false", "local"], Some((false, Local)), 0),
         (["TRUE", " true ", "Remote"], Some((true, Remote)), 0),
