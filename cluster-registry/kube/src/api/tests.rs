@@ -184,7 +184,7 @@ fn unworkable() -> [(&'static str, Value, &'static str); 13] {
             "unknown field \"spec.adresses\"",
         ),
         (
-            "east.example",
+            "gw.east.example",
             json!({}),
             "metadata.name is the peer's cluster name",
         ),

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_clusters_does_not_count() {
-        for name in ["West", "west.example", &"w".repeat(64)] {
+        for name in ["West", "gw.west.example", &"w".repeat(64)] {
             let given: ClusterLink =
                 serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
             assert!(given.key().is_err(), "{name}");

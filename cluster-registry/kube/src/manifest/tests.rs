@@ -79,7 +79,7 @@ spec: {addresses: ['gw.west.example:4700']}
 
 const EXPORT: &str = "apiVersion: multicluster.x-k8s.io/v1beta1
 kind: ServiceExport
-metadata: {name: web, namespace: shop}
+metadata: {name: web}
 ";
 
 #[tokio::test]
