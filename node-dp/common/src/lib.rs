@@ -7,23 +7,31 @@
 
 pub mod address;
 pub mod backend;
+pub mod checksum;
 pub mod cluster;
+pub mod conntrack;
 pub mod drops;
+pub mod flow;
 pub mod frontend;
 #[cfg(feature = "user")]
 mod pod;
+pub mod port_range;
 pub mod rev_nat;
 pub mod select;
 pub mod service;
+pub mod tuple;
 
 pub use address::{Address, Port};
 pub use backend::{BackendKey, BackendValue};
 pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
+pub use conntrack::FlowState;
 pub use drops::DropReason;
+pub use flow::{Flow, FlowKey, FlowValue, Hook};
 pub use frontend::FrontendKey;
 pub use rev_nat::{PeerValue, RevNatKey, RevNatValue};
 pub use select::{Choice, select};
 pub use service::{Group, MAX_GROUPS, ServiceValue};
+pub use tuple::Tuple;
 
 /// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.
 pub const LAYOUT: u32 = 1;
