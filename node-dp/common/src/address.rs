@@ -37,6 +37,13 @@ impl Address {
         self.0
     }
 
+    /// The address that stands for all of its family.
+    #[inline(always)]
+    #[must_use]
+    pub fn unspecified(&self) -> Self {
+        Self([0, 0, if self.is_v4() { MAPPED } else { 0 }, 0])
+    }
+
     /// Whether it is a mapped IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {

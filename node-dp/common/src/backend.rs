@@ -45,6 +45,9 @@ impl BackendKey {
     }
 }
 
+/// The backend runs on this node.
+const LOCAL: u8 = 1;
+
 /// A backend: address and port that serve.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +69,19 @@ impl BackendValue {
             flags: 0,
             _pad: 0,
         }
+    }
+
+    /// The same backend, on this node.
+    #[must_use]
+    pub fn local(mut self) -> Self {
+        self.flags |= LOCAL;
+        self
+    }
+
+    /// Whether it runs on this node.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        self.flags & LOCAL != 0
     }
 
     /// The address.

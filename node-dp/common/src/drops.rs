@@ -1,8 +1,8 @@
-//! What went wrong with a connection or datagram to a frontend, the index of `DROPS`.
+//! What went wrong with a connection, datagram or packet to a frontend, the index of `DROPS`.
 
 use core::fmt;
 
-/// Why a connection or datagram was refused or not served in full, counted per CPU under its number.
+/// Why a connection, datagram or packet was refused or not served in full, counted per CPU under its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum DropReason {
@@ -17,16 +17,31 @@ pub enum DropReason {
     /// There was no memory to note which frontend the traffic was for. It went on, with the backend's own address in
     /// what the client sees.
     NotRemembered = 4,
+    /// The client is not in the service's source ranges.
+    SourceRefused = 5,
+    /// Every port that was tried for the flow was taken.
+    NoSourcePort = 6,
+    /// The table of flows holds as many as it can.
+    FlowTableFull = 7,
+    /// The backend is elsewhere, and the node has no address of its family that could stand for the client.
+    NoMasqueradeAddress = 8,
+    /// The kernel would not let the packet be rewritten.
+    NotRewritable = 9,
 }
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self::NoBackend,
         Self::NoLiveCluster,
         Self::BackendMissing,
         Self::FamilyMismatch,
         Self::NotRemembered,
+        Self::SourceRefused,
+        Self::NoSourcePort,
+        Self::FlowTableFull,
+        Self::NoMasqueradeAddress,
+        Self::NotRewritable,
     ];
 
     /// Its number: the index in `DROPS`.
@@ -43,6 +58,11 @@ impl DropReason {
             Self::BackendMissing => "backend_missing",
             Self::FamilyMismatch => "family_mismatch",
             Self::NotRemembered => "not_remembered",
+            Self::SourceRefused => "source_refused",
+            Self::NoSourcePort => "no_source_port",
+            Self::FlowTableFull => "flow_table_full",
+            Self::NoMasqueradeAddress => "no_masquerade_address",
+            Self::NotRewritable => "not_rewritable",
         }
     }
 }

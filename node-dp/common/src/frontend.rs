@@ -36,6 +36,13 @@ impl FrontendKey {
         }
     }
 
+    /// The frontend of the same port and protocol at every address of the node, of this one's family.
+    #[inline(always)]
+    #[must_use]
+    pub fn at_any_address(&self) -> Self {
+        Self::from_parts(self.address.unspecified(), self.port, self.protocol)
+    }
+
     /// The address.
     pub fn address(&self) -> IpAddr {
         self.address.into()
@@ -92,6 +99,16 @@ mod tests {
 
         assert_eq!(FrontendKey::new(v4, 80, 6).to_string(), "10.0.0.1:80/TCP");
         assert_eq!(FrontendKey::new(v6, 53, 17).to_string(), "[fd00::1]:53/UDP");
+    }
+
+    #[test]
+    fn any_address_is_of_the_same_family() {
+        for (ip, any) in [("10.0.0.1", "0.0.0.0"), ("fd00::1", "::")] {
+            let frontend = FrontendKey::new(ip.parse::<IpAddr>().unwrap(), 30_080, 6);
+
+            let any = FrontendKey::new(any.parse::<IpAddr>().unwrap(), 30_080, 6);
+            assert_eq!(frontend.at_any_address(), any);
+        }
     }
 
     #[test]

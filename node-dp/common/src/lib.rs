@@ -12,13 +12,17 @@ pub mod cluster;
 pub mod conntrack;
 pub mod drops;
 pub mod flow;
+pub mod fragment;
 pub mod frontend;
+pub mod maglev;
+pub mod node;
 #[cfg(feature = "user")]
 mod pod;
 pub mod port_range;
 pub mod rev_nat;
 pub mod select;
 pub mod service;
+pub mod source_range;
 pub mod tuple;
 
 pub use address::{Address, Port};
@@ -27,11 +31,15 @@ pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
 pub use conntrack::FlowState;
 pub use drops::DropReason;
 pub use flow::{Flow, FlowKey, FlowValue, Hook};
+pub use fragment::{FragmentKey, FragmentValue};
 pub use frontend::FrontendKey;
+pub use maglev::{MaglevKey, MaglevValue};
+pub use node::NodeValue;
 pub use rev_nat::{PeerValue, RevNatKey, RevNatValue};
 pub use select::{Choice, select};
 pub use service::{Group, MAX_GROUPS, ServiceValue};
+pub use source_range::SourceKey;
 pub use tuple::Tuple;
 
 /// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;

@@ -1,8 +1,9 @@
 //! Marks the shared types as plain old data for aya's maps.
 
 use crate::{
-    BackendKey, BackendValue, ClusterValue, FrontendKey, PeerValue, RevNatKey, RevNatValue,
-    ServiceValue,
+    Address, BackendKey, BackendValue, ClusterValue, FlowKey, FlowValue, FragmentKey,
+    FragmentValue, FrontendKey, MaglevKey, MaglevValue, NodeValue, PeerValue, RevNatKey,
+    RevNatValue, ServiceValue, SourceKey,
 };
 
 // SAFETY: repr(C) without implicit padding (its size is asserted), and any bytes are a valid value.
@@ -21,3 +22,21 @@ unsafe impl aya::Pod for RevNatKey {}
 unsafe impl aya::Pod for RevNatValue {}
 // SAFETY: as above.
 unsafe impl aya::Pod for PeerValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Address {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FragmentKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FragmentValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for MaglevKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for MaglevValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for NodeValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for SourceKey {}

@@ -24,7 +24,31 @@ const MOST_WEIGHTS: u32 = 0x000f_ffff;
 
 const _: () = assert!(u16::MAX as u32 * MAX_GROUPS as u32 <= MOST_WEIGHTS);
 
-/// Chooses where a new connection to `service` goes.
+/// Chooses where a new connection to `service` goes, as [`select_group`] does, and evenly within the group.
+#[inline(always)]
+pub fn select(
+    service: &ServiceValue,
+    takes: impl Fn(u16) -> bool,
+    random: impl Fn() -> u32,
+) -> Result<Choice, DropReason> {
+    let group = select_group(service, takes, &random)?;
+    Ok(Choice {
+        cluster: group.cluster(),
+        slot: any_slot(&group, random),
+    })
+}
+
+/// Any slot of a group.
+#[inline(always)]
+pub fn any_slot(group: &Group, random: impl Fn() -> u32) -> u16 {
+    if group.count() == 1 {
+        return 0;
+    }
+    // `below` stays under a count of sixteen bits.
+    below(random(), u32::from(group.count())) as u16
+}
+
+/// Chooses the group to which a new connection to `service` goes.
 ///
 /// `takes` says whether the cluster of an index takes this connection; it is asked at most once per group. `random` is
 /// drawn from only where there is more than one possibility.
@@ -32,11 +56,11 @@ const _: () = assert!(u16::MAX as u32 * MAX_GROUPS as u32 <= MOST_WEIGHTS);
 /// One pass suffices: each group of the tier replaces the one held so far with the probability of its weight in the
 /// weights seen so far, which leaves each with the probability of its weight in all.
 #[inline(always)]
-pub fn select(
+pub fn select_group(
     service: &ServiceValue,
     takes: impl Fn(u16) -> bool,
     random: impl Fn() -> u32,
-) -> Result<Choice, DropReason> {
+) -> Result<Group, DropReason> {
     let mut reason = DropReason::NoBackend;
     let mut held = Group::default();
     let mut weights: u32 = 0;
@@ -65,16 +89,7 @@ pub fn select(
     if weights == 0 {
         return Err(reason);
     }
-    let slot = if held.count() == 1 {
-        0
-    } else {
-        below(random(), u32::from(held.count()))
-    };
-    Ok(Choice {
-        cluster: held.cluster(),
-        // `below` stays under a count of sixteen bits.
-        slot: slot as u16,
-    })
+    Ok(held)
 }
 
 /// Scales a number drawn from all of `u32` to one below `bound`.

@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use crate::maglev::Size;
+
 /// The most groups, and so clusters, that one service can have.
 ///
 /// Sixteen keep the value small enough to copy and the kernel's loop over it short.
@@ -17,7 +19,7 @@ pub struct Group {
     weight: u16,
     count: u16,
     tier: u8,
-    _pad: u8,
+    maglev: u8,
 }
 
 const _: () = assert!(size_of::<Group>() == 8);
@@ -33,8 +35,21 @@ impl Group {
             weight,
             count,
             tier,
-            _pad: 0,
+            maglev: Size::NONE.number(),
         }
+    }
+
+    /// The same group, with a Maglev table of a size.
+    #[must_use]
+    pub fn with_maglev(mut self, size: Size) -> Self {
+        self.maglev = size.number();
+        self
+    }
+
+    /// The size of its Maglev table.
+    #[inline(always)]
+    pub fn maglev(&self) -> Size {
+        Size::from_number(self.maglev)
     }
 
     /// The index of its cluster in `CLUSTERS`.
@@ -61,6 +76,12 @@ impl Group {
         self.tier
     }
 }
+
+/// The traffic comes from outside the cluster: it is spread by Maglev, and masqueraded where its backend is elsewhere.
+const EXTERNAL: u16 = 1;
+
+/// Only the clients in `SOURCE_RANGES` are served.
+const RESTRICTED: u16 = 2;
 
 /// A service as the kernel selects from it.
 #[repr(C)]
@@ -91,6 +112,32 @@ impl ServiceValue {
             .copy_from_slice(groups);
         value.groups[..groups.len()].sort_unstable_by_key(|group| (group.tier, group.cluster));
         Some(value)
+    }
+
+    /// The same service, for traffic from outside the cluster.
+    #[must_use]
+    pub fn external(mut self) -> Self {
+        self.flags |= EXTERNAL;
+        self
+    }
+
+    /// The same service, for the clients in `SOURCE_RANGES` alone.
+    #[must_use]
+    pub fn restricted(mut self) -> Self {
+        self.flags |= RESTRICTED;
+        self
+    }
+
+    /// Whether its traffic comes from outside the cluster.
+    #[inline(always)]
+    pub fn is_external(&self) -> bool {
+        self.flags & EXTERNAL != 0
+    }
+
+    /// Whether only the clients in `SOURCE_RANGES` are served.
+    #[inline(always)]
+    pub fn is_restricted(&self) -> bool {
+        self.flags & RESTRICTED != 0
     }
 
     /// The number that joins it to its backends' keys.

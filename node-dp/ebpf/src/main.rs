@@ -1,16 +1,29 @@
-//! The kernel programs of a node: a service's frontend becomes a backend where the socket connects or sends.
+//! The kernel programs of a node: a service's frontend becomes a backend.
 //!
-//! Nothing is done per packet: the socket talks to the backend itself, and only what the application sees of its peer is
-//! turned back. Built for the BPF target by the agent's build script; on the host this crate is empty.
+//! Where the node's own sockets connect or send, the socket talks to the backend itself, nothing is done per packet, and only
+//! what the application sees of its peer is turned back. What comes to the node's devices is translated packet by packet.
+//! Built for the BPF target by the agent's build script; on the host this crate is empty.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod answer;
+#[cfg(target_arch = "bpf")]
+mod device;
+#[cfg(target_arch = "bpf")]
+mod flows;
+#[cfg(target_arch = "bpf")]
 mod hooks;
+#[cfg(target_arch = "bpf")]
+mod icmp;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
+#[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+mod service;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]

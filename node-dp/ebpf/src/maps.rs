@@ -1,14 +1,19 @@
-//! The maps; the agent writes the first three, and may give them other sizes when it loads them.
+//! The maps; the agent may give them other sizes when it loads them.
+//!
+//! It alone writes what services, backends, clusters and the node are; the programs write the rest.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
     macros::btf_map,
 };
 use node_dp_common::{
-    BackendKey, BackendValue, ClusterValue, DropReason, FrontendKey, MAX_CLUSTERS, PeerValue,
-    RevNatKey, RevNatValue, ServiceValue,
+    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FragmentKey,
+    FragmentValue, FrontendKey, MAX_CLUSTERS, MaglevKey, MaglevValue, NodeValue, PeerValue,
+    RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
+
+use crate::device::Work;
 
 /// Memory is taken per entry, not for the largest number of them.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -24,6 +29,40 @@ pub(crate) static BACKENDS: HashMap<BackendKey, BackendValue, 262_144, ON_DEMAND
 /// Whether each cluster takes new connections.
 #[btf_map]
 pub(crate) static CLUSTERS: Array<ClusterValue, { MAX_CLUSTERS as usize }> = Array::new();
+
+/// Which backends the flows from outside go to.
+#[btf_map]
+pub(crate) static MAGLEV: HashMap<MaglevKey, MaglevValue, 131_072, ON_DEMAND> = HashMap::new();
+
+/// Who may use the services that not everybody may.
+#[btf_map]
+pub(crate) static SOURCE_RANGES: LpmTrie<SourceKey, u32, 65_536> = LpmTrie::new();
+
+/// The node's addresses that stand for clients.
+#[btf_map]
+pub(crate) static NODE: Array<NodeValue, 1> = Array::new();
+
+/// All addresses of the node, at which node ports are served.
+#[btf_map]
+pub(crate) static LOCAL_ADDRESSES: HashMap<Address, u32, 1_024, ON_DEMAND> = HashMap::new();
+
+/// Translated flows.
+///
+/// On demand and not LRU: a flow is two entries, or four where it is masqueraded, and an LRU map could forget one of them
+/// alone. The agent sweeps it; where it is full, new flows are refused and old ones go on. 262,144 entries are 65,536
+/// masqueraded flows; each takes 160 bytes, and there are 4 MB of buckets beforehand.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, FlowValue, 262_144, ON_DEMAND> = HashMap::new();
+
+/// The ports of datagrams that come in fragments; one is needed for as long as its datagram takes to arrive.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, 4_096> = LruHashMap::new();
+
+/// What a packet's program works on: it is more than fits on a stack of 512 bytes.
+///
+/// Programs on devices run with bottom halves off, so none begins on a CPU before the one there has ended.
+#[btf_map]
+pub(crate) static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 
 /// The frontend that each UDP socket last dialled or sent to; it goes when the socket goes.
 #[btf_map]

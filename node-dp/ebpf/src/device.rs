@@ -1,0 +1,254 @@
+//! What the programs on devices do with a packet: rewrite it by its flow, open a flow for it, or answer it.
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    macros::classifier,
+    programs::TcContext,
+};
+use node_dp_common::{
+    DropReason, Flow, FlowKey, FlowValue, FragmentKey, FragmentValue, Hook, Tuple,
+    checksum::Change,
+    conntrack::{Direction, TcpFlags},
+    flow::Role,
+};
+
+use crate::{
+    answer, flows, icmp,
+    maps::{FLOWS, FRAGMENTS, WORK, count},
+    packet::{Checksum, Fragment, ICMP_V4, ICMP_V6, Layers, Packet, TCP, UDP},
+    service,
+};
+
+/// The length of an Ethernet header; devices such as tunnels have none.
+const ETHERNET: u32 = 14;
+const NO_LINK: u32 = 0;
+
+/// What happens to a packet.
+#[must_use]
+pub(crate) enum Verdict {
+    /// It goes on, rewritten or not.
+    Pass,
+    /// It is dropped.
+    Drop(DropReason),
+    /// It is dropped, and its sender is told.
+    Refuse(DropReason),
+}
+
+/// What a program works on.
+pub(crate) struct Work {
+    /// The packet's headers.
+    pub(crate) layers: Layers,
+    /// The headers of the packet that it quotes.
+    pub(crate) quoted: Layers,
+    /// Its key in the table of flows.
+    pub(crate) key: FlowKey,
+    /// The flow that it opens.
+    pub(crate) flow: Flow,
+    /// What its tuple becomes.
+    pub(crate) new: Tuple,
+}
+
+#[classifier]
+fn ingress(context: TcContext) -> i32 {
+    run(&Packet::new(&context, ETHERNET), Hook::Ingress)
+}
+
+#[classifier]
+fn egress(context: TcContext) -> i32 {
+    run(&Packet::new(&context, ETHERNET), Hook::Egress)
+}
+
+#[classifier]
+fn ingress_l3(context: TcContext) -> i32 {
+    run(&Packet::new(&context, NO_LINK), Hook::Ingress)
+}
+
+#[classifier]
+fn egress_l3(context: TcContext) -> i32 {
+    run(&Packet::new(&context, NO_LINK), Hook::Egress)
+}
+
+#[inline(always)]
+fn run(packet: &Packet, hook: Hook) -> i32 {
+    let Some(work) = WORK.get_ptr_mut(0) else {
+        return TC_ACT_UNSPEC;
+    };
+    // SAFETY: the slot is this CPU's, and no other program on a device begins there before this one ends. It holds zeros or
+    // what a program wrote, both valid values.
+    let work = unsafe { &mut *work };
+    if packet.find(&mut work.layers).is_none() {
+        return TC_ACT_UNSPEC;
+    }
+    let verdict = match work.layers.protocol {
+        TCP | UDP => segment(packet, work, hook),
+        ICMP_V4 | ICMP_V6 => icmp::translate(packet, work, hook),
+        _ => Verdict::Pass,
+    };
+    match verdict {
+        // The next program on the device decides, or else the packet goes on.
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop(reason) => {
+            count(reason);
+            TC_ACT_SHOT as i32
+        }
+        Verdict::Refuse(reason) => {
+            count(reason);
+            answer::refuse(packet, &work.layers)
+        }
+    }
+}
+
+#[inline(always)]
+fn segment(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict {
+    let Some(tuple) = tuple_of(packet, &work.layers, hook) else {
+        return Verdict::Pass;
+    };
+    let Some(flags) = flags_of(packet, &work.layers) else {
+        return Verdict::Pass;
+    };
+    work.key = FlowKey::new(tuple, work.layers.protocol, hook);
+    if !is_known(work, flags) {
+        if hook == Hook::Egress {
+            return Verdict::Pass;
+        }
+        match open(work, flags) {
+            Ok(true) => {}
+            Ok(false) => return Verdict::Pass,
+            // What a service's owner wants to keep out gets no answer, as from kube-proxy.
+            Err(DropReason::SourceRefused) => return Verdict::Drop(DropReason::SourceRefused),
+            Err(reason) => return Verdict::Refuse(reason),
+        }
+    }
+    if work.layers.fragment == Fragment::First {
+        remember_ports(work, hook);
+    }
+    match rewrite(packet, &work.layers, &work.key.tuple(), &work.new) {
+        Ok(()) => Verdict::Pass,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// The packet's addresses and ports; `None` if its ports cannot be known.
+#[inline(always)]
+fn tuple_of(packet: &Packet, layers: &Layers, hook: Hook) -> Option<Tuple> {
+    let (source_port, destination_port) = match layers.fragment {
+        Fragment::Whole | Fragment::First => packet.ports(layers.transport)?,
+        Fragment::Later => {
+            // SAFETY: the value is copied at once; one that is replaced meanwhile belongs to another datagram of the same
+            // number, whose fragments cannot be told apart anyway.
+            let ports = unsafe { FRAGMENTS.get(fragment_key(layers, hook)) }?;
+            (ports.source_port, ports.destination_port)
+        }
+    };
+    Some(Tuple {
+        source: layers.source,
+        destination: layers.destination,
+        source_port,
+        destination_port,
+    })
+}
+
+/// The flags of a TCP segment; `None` inside for what has none, `None` outside for a packet that ends before them.
+#[inline(always)]
+fn flags_of(packet: &Packet, layers: &Layers) -> Option<Option<TcpFlags>> {
+    if layers.protocol != TCP {
+        return Some(None);
+    }
+    if layers.fragment == Fragment::Later {
+        // It was sent in the middle of its connection.
+        return Some(Some(TcpFlags(TcpFlags::ACK)));
+    }
+    packet
+        .load(layers.transport + 13)
+        .map(|flags| Some(TcpFlags(flags)))
+}
+
+/// Finds what a packet of a known flow becomes, and notes the packet in the flow's state; false if there is no such flow.
+#[inline(always)]
+fn is_known(work: &mut Work, flags: Option<TcpFlags>) -> bool {
+    let Some(value) = FLOWS.get_ptr_mut(work.key) else {
+        return false;
+    };
+    // SAFETY: an element that is removed stays as it is until the program ends (RCU). Its tuple is never written in place;
+    // of its state the last writer wins, and any of the states that two CPUs write is one that the flow has been in.
+    let value: &mut FlowValue = unsafe { &mut *value };
+    match value.role() {
+        Some(Role::Origin) => {
+            let state = value.state();
+            if state.is_over() && flags.is_some_and(TcpFlags::opens) {
+                work.flow = Flow::from_origin(&work.key, value);
+                flows::close(&work.flow);
+                return false;
+            }
+            value.note(state.next(Direction::Original, flags), flows::now());
+        }
+        Some(Role::Reply) => {
+            let dialled = value.tuple().reverse();
+            let origin = FlowKey::new(dialled, work.key.protocol(), Hook::Ingress);
+            if let Some(origin) = FLOWS.get_ptr_mut(origin) {
+                // SAFETY: as above.
+                let origin: &mut FlowValue = unsafe { &mut *origin };
+                origin.note(
+                    origin.state().next(Direction::Reply, flags),
+                    flows::now(),
+                );
+            }
+        }
+        Some(Role::Masquerade) | None => {}
+    }
+    work.new = value.tuple();
+    true
+}
+
+/// Opens a flow for a packet to a frontend; false if it is to none, or opens nothing.
+#[inline(always)]
+fn open(work: &mut Work, flags: Option<TcpFlags>) -> Result<bool, DropReason> {
+    // What ends a connection that is not known here ends nothing.
+    if work.layers.fragment == Fragment::Later
+        || flags.is_some_and(|flags| flags.has(TcpFlags::RST))
+    {
+        return Ok(false);
+    }
+    if !service::route(&work.key, &mut work.flow)? {
+        return Ok(false);
+    }
+    flows::open(work, flags)?;
+    Ok(true)
+}
+
+#[inline(always)]
+fn rewrite(packet: &Packet, layers: &Layers, old: &Tuple, new: &Tuple) -> Result<(), DropReason> {
+    let change = Change::between(old, new);
+    let has_transport = layers.fragment != Fragment::Later;
+    if has_transport {
+        let checksum = Checksum::of_segment(layers);
+        packet.mend_pseudo(checksum, change.addresses)?;
+        packet.mend(checksum, change.ports)?;
+        packet.set_ports(layers.transport, new)?;
+    }
+    packet.set_addresses(layers, new, change.addresses, has_transport)
+}
+
+#[inline(always)]
+fn remember_ports(work: &Work, hook: Hook) {
+    let tuple = work.key.tuple();
+    let value = FragmentValue {
+        source_port: tuple.source_port,
+        destination_port: tuple.destination_port,
+    };
+    let key = fragment_key(&work.layers, hook);
+    if FRAGMENTS.insert(key, value, 0).is_err() {
+        count(DropReason::NotRemembered);
+    }
+}
+
+#[inline(always)]
+fn fragment_key(layers: &Layers, hook: Hook) -> FragmentKey {
+    FragmentKey::new(
+        layers.source,
+        layers.destination,
+        layers.fragment_id,
+        layers.protocol,
+        hook,
+    )
+}

@@ -1,0 +1,105 @@
+//! Which backend a packet's frontend leads to.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use node_dp_common::{
+    Address, BackendKey, BackendValue, DropReason, Flow, FlowKey, FrontendKey, Group,
+    LOCAL_CLUSTER, MaglevKey, ServiceValue, SourceKey, Tuple,
+    select::{Seeded, any_slot, select_group},
+};
+
+use crate::maps::{
+    BACKENDS, CLUSTERS, LOCAL_ADDRESSES, MAGLEV, NODE, SERVICES, SOURCE_RANGES,
+};
+
+/// Routes a flow to a backend by what its client dials; false if that is no frontend.
+///
+/// The flow's hash decides, so that every node comes to the same.
+#[inline(always)]
+pub(crate) fn route(key: &FlowKey, flow: &mut Flow) -> Result<bool, DropReason> {
+    let tuple = key.tuple();
+    let protocol = key.protocol();
+    let frontend = FrontendKey::from_parts(tuple.destination, tuple.destination_port, protocol);
+    let Some(service) = service_of(&frontend) else {
+        return Ok(false);
+    };
+    if service.is_restricted() && !is_allowed(service.id(), tuple.source) {
+        return Err(DropReason::SourceRefused);
+    }
+    let hash = tuple.hash(protocol);
+    let random = Seeded::new(hash);
+    let takes = |cluster| {
+        CLUSTERS
+            .get(u32::from(cluster))
+            .is_some_and(|cluster| cluster.takes(|| random.draw()))
+    };
+    let group = select_group(service, takes, || random.draw())?;
+    let slot = slot_of(service.id(), &group, hash);
+    let key = BackendKey::new(service.id(), group.cluster(), slot);
+    // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
+    let Some(backend) = (unsafe { BACKENDS.get(key) }) else {
+        return Err(DropReason::BackendMissing);
+    };
+    let (address, port) = backend.parts();
+    if address.is_v4() != tuple.source.is_v4() {
+        return Err(DropReason::FamilyMismatch);
+    }
+    flow.masquerade = masquerade(&tuple, service, &group, backend)?;
+    flow.protocol = protocol;
+    flow.dialled = tuple;
+    flow.routed = tuple;
+    flow.routed.destination = address;
+    flow.routed.destination_port = port;
+    Ok(true)
+}
+
+/// The service of an address and port, or of a node port.
+#[inline(always)]
+fn service_of(frontend: &FrontendKey) -> Option<&'static ServiceValue> {
+    // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
+    if let Some(service) = unsafe { SERVICES.get(frontend) } {
+        return Some(service);
+    }
+    // SAFETY: as above.
+    unsafe { LOCAL_ADDRESSES.get(frontend.parts().0) }?;
+    // SAFETY: as above.
+    unsafe { SERVICES.get(frontend.at_any_address()) }
+}
+
+#[inline(always)]
+fn is_allowed(service_id: u32, client: Address) -> bool {
+    let key = Key::new(SourceKey::BITS, SourceKey::new(service_id, client));
+    SOURCE_RANGES.get(&key).is_some()
+}
+
+/// The slot by the group's Maglev table; by the hash alone where it has none, or its line is not there yet.
+#[inline(always)]
+fn slot_of(service_id: u32, group: &Group, hash: u64) -> u16 {
+    let any = || any_slot(group, || (hash >> 32) as u32);
+    let Some((line, place)) = group.maglev().place_of(hash) else {
+        return any();
+    };
+    let key = MaglevKey::new(service_id, group.cluster(), line);
+    // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
+    let slot = unsafe { MAGLEV.get(key) }.map(|line| line.slot(place));
+    slot.filter(|slot| *slot < group.count())
+        .unwrap_or_else(any)
+}
+
+/// The address that must stand for the client so that replies pass this node: where the client is outside the cluster and
+/// the backend on another node, or where a backend dials itself.
+#[inline(always)]
+fn masquerade(
+    tuple: &Tuple,
+    service: &ServiceValue,
+    group: &Group,
+    backend: &BackendValue,
+) -> Result<Address, DropReason> {
+    let is_hairpin = backend.parts().0 == tuple.source;
+    if !is_hairpin && (!service.is_external() || backend.is_local()) {
+        return Ok(Address::default());
+    }
+    let is_tunnelled = group.cluster() != LOCAL_CLUSTER;
+    NODE.get(0)
+        .and_then(|node| node.masquerade(tuple.source.is_v4(), is_tunnelled))
+        .ok_or(DropReason::NoMasqueradeAddress)
+}
