@@ -6,8 +6,11 @@
 //! [`Datapath::activate`].
 
 mod contents;
+mod devices;
 mod features;
 mod hooks;
+mod interfaces;
+mod node;
 mod object;
 mod pins;
 mod sys;
@@ -20,15 +23,18 @@ use std::{
 
 use aya::{
     EbpfError,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray},
 };
 use node_dp_common::{
-    BackendKey, BackendValue, ClusterValue, DropReason, FrontendKey, ServiceValue,
+    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FrontendKey,
+    MaglevKey, MaglevValue, NodeValue, ServiceValue, SourceKey,
 };
 
 pub use contents::{ApplyError, ReadError};
+pub use devices::Attachment;
 pub use features::Feature;
 pub use hooks::AttachError;
+pub use node::NodeAddresses;
 pub use object::MapSizes;
 
 use object::Programs;
@@ -43,16 +49,22 @@ pub struct DatapathConfig {
     pub bpffs: PathBuf,
     /// The directory of the cgroup v2 whose processes see the services.
     pub cgroup: PathBuf,
+    /// The devices whose packets are translated.
+    pub devices: Vec<String>,
+    /// How the programs are attached to them.
+    pub attachment: Attachment,
     /// How many entries the maps can hold.
     pub sizes: MapSizes,
 }
 
 impl DatapathConfig {
-    /// The usual pins and sizes, for the processes of one cgroup.
+    /// The usual pins and sizes, for the processes of one cgroup and no device.
     pub fn new(cgroup: PathBuf) -> Self {
         Self {
             bpffs: PathBuf::from(DEFAULT_BPFFS),
             cgroup,
+            devices: Vec::new(),
+            attachment: Attachment::best(),
             sizes: MapSizes::default(),
         }
     }
@@ -120,6 +132,11 @@ pub struct Datapath {
     services: HashMap<MapData, FrontendKey, ServiceValue>,
     backends: HashMap<MapData, BackendKey, BackendValue>,
     clusters: Array<MapData, ClusterValue>,
+    maglev: HashMap<MapData, MaglevKey, MaglevValue>,
+    source_ranges: LpmTrie<MapData, SourceKey, u32>,
+    node: Array<MapData, NodeValue>,
+    local_addresses: HashMap<MapData, Address, u32>,
+    flows: HashMap<MapData, FlowKey, FlowValue>,
     drops: PerCpuArray<MapData, u64>,
     features: Vec<Feature>,
     /// The programs, until they are attached.
@@ -143,8 +160,13 @@ impl Datapath {
             services: loaded.map("SERVICES")?,
             backends: loaded.map("BACKENDS")?,
             clusters: loaded.map("CLUSTERS")?,
+            maglev: loaded.map("MAGLEV")?,
+            source_ranges: loaded.map("SOURCE_RANGES")?,
+            node: loaded.map("NODE")?,
+            local_addresses: loaded.map("LOCAL_ADDRESSES")?,
+            flows: loaded.map("FLOWS")?,
             drops: loaded.map("DROPS")?,
-            features: features::report(loaded.can_set_retval()),
+            features: features::report(loaded.can_set_retval(), config.attachment),
             waiting: Some(loaded.into_programs()),
             config,
         };
@@ -163,6 +185,12 @@ impl Datapath {
             return Ok(());
         };
         hooks::attach_all(programs, &self.config)?;
+        if !self.config.devices.is_empty() {
+            devices::load_all(programs)?;
+        }
+        for device in &self.config.devices {
+            devices::attach(programs, &self.config.bpffs, self.config.attachment, device)?;
+        }
         self.waiting = None;
         let directory = pins::maps_directory(&self.config.bpffs, self.config.sizes);
         pins::remove_other_maps(&self.config.bpffs, &directory)

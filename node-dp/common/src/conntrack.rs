@@ -6,11 +6,14 @@
 //!   └ UDP, and TCP taken up midway: a reply ─────►┘      any state: RST ► Reset; Closing, Reset: SYN ► a new flow
 //! ```
 
-/// TCP's flags, as the byte of its header has them.
+/// TCP's flags, as the byte of its header has them; a datagram has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
+    /// Those of a datagram.
+    pub const NONE: Self = Self(0);
+
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;
     /// A connection begins.
@@ -88,27 +91,21 @@ impl FlowState {
         }
     }
 
-    /// The state in which a flow begins whose first packet has these flags (`None`: not TCP).
+    /// The state in which a flow begins whose first packet has these flags.
     ///
     /// A connection may be met midway, when another node has served it until now or the table was lost.
     #[inline(always)]
-    pub fn first(flags: Option<TcpFlags>) -> Self {
-        match flags {
-            Some(flags) if !flags.opens() => Self::Established,
-            Some(_) | None => Self::New,
+    pub fn first(flags: TcpFlags) -> Self {
+        if flags == TcpFlags::NONE || flags.opens() {
+            return Self::New;
         }
+        Self::Established
     }
 
-    /// The state after a packet of the given direction and flags (`None`: not TCP).
+    /// The state after a packet of the given direction and flags.
     #[inline(always)]
     #[must_use]
-    pub fn next(self, direction: Direction, flags: Option<TcpFlags>) -> Self {
-        let Some(flags) = flags else {
-            return match direction {
-                Direction::Original => self,
-                Direction::Reply => Self::Established,
-            };
-        };
+    pub fn next(self, direction: Direction, flags: TcpFlags) -> Self {
         if flags.has(TcpFlags::RST) {
             return Self::Reset;
         }
@@ -249,10 +246,10 @@ mod tests {
 
     #[test]
     fn datagrams_live_longer_once_answered() {
-        let asked = FlowState::first(None);
-        let answered = asked.next(Reply, None);
+        let asked = FlowState::first(TcpFlags::NONE);
+        let answered = asked.next(Reply, TcpFlags::NONE);
 
-        assert_eq!(asked.next(Original, None), asked);
+        assert_eq!(asked.next(Original, TcpFlags::NONE), asked);
         assert_eq!(answered, FlowState::Established);
         assert!(answered.udp_timeout() > asked.udp_timeout());
     }
@@ -271,7 +268,7 @@ mod tests {
             late in prop::collection::vec((any::<bool>(), any::<u8>()), 0..20),
         ) {
             let state = packets.into_iter().fold(FlowState::New, step);
-            let reset = state.next(Original, Some(TcpFlags(RST)));
+            let reset = state.next(Original, TcpFlags(RST));
 
             prop_assert_eq!(reset, FlowState::Reset);
             prop_assert_eq!(late.into_iter().fold(reset, step), FlowState::Reset);
@@ -280,16 +277,16 @@ mod tests {
 
     fn step(state: FlowState, (is_reply, flags): (bool, u8)) -> FlowState {
         let direction = if is_reply { Reply } else { Original };
-        state.next(direction, Some(TcpFlags(flags)))
+        state.next(direction, TcpFlags(flags))
     }
 
     fn walk(packets: &[(Direction, u8)]) -> Vec<FlowState> {
-        let mut state = FlowState::first(Some(TcpFlags(packets[0].1)));
+        let mut state = FlowState::first(TcpFlags(packets[0].1));
         let rest = packets[1..].iter().map(|(direction, flags)| {
-            state = state.next(*direction, Some(TcpFlags(*flags)));
+            state = state.next(*direction, TcpFlags(*flags));
             state
         });
-        let first = FlowState::first(Some(TcpFlags(packets[0].1)));
+        let first = FlowState::first(TcpFlags(packets[0].1));
         std::iter::once(first).chain(rest).collect()
     }
 }

@@ -50,6 +50,23 @@ impl DropReason {
         self as u32
     }
 
+    /// The reason of a number; an unknown one counts as a packet that could not be rewritten.
+    #[inline(always)]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::NoBackend,
+            1 => Self::NoLiveCluster,
+            2 => Self::BackendMissing,
+            3 => Self::FamilyMismatch,
+            4 => Self::NotRemembered,
+            5 => Self::SourceRefused,
+            6 => Self::NoSourcePort,
+            7 => Self::FlowTableFull,
+            8 => Self::NoMasqueradeAddress,
+            _ => Self::NotRewritable,
+        }
+    }
+
     /// Its name in metrics and status.
     pub fn label(self) -> &'static str {
         match self {
@@ -81,6 +98,7 @@ mod tests {
     fn reasons_are_numbered_without_gaps() {
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(usize::try_from(reason.number()).unwrap(), index);
+            assert_eq!(DropReason::from_number(reason.number()), reason);
         }
     }
 }

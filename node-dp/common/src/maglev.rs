@@ -82,6 +82,11 @@ impl MaglevKey {
             line,
         }
     }
+
+    /// The id of its service.
+    pub fn service_id(&self) -> u32 {
+        self.service_id
+    }
 }
 
 /// A line of a table: the slots of backends in their group.

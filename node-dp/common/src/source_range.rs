@@ -28,8 +28,37 @@ impl SourceKey {
     }
 
     /// How many leading bits the clients of a prefix of `length` bits have in common.
-    pub fn prefix_bits(address: IpAddr, length: u8) -> u32 {
-        let mapped = if address.is_ipv4() { 96 } else { 0 };
-        32 + mapped + u32::from(length)
+    pub fn bits_of(address: IpAddr, length: u8) -> u32 {
+        ALL_BUT_PREFIX + mapped_bits(address) + u32::from(length)
+    }
+
+    /// The service, and the address and length of the prefix that so many leading bits make up.
+    pub fn prefix(&self, bits: u32) -> (u32, IpAddr, u8) {
+        let address = IpAddr::from(self.address);
+        let length = bits.saturating_sub(ALL_BUT_PREFIX + mapped_bits(address));
+        (self.service_id, address, u8::try_from(length).unwrap_or(u8::MAX))
+    }
+}
+
+/// The bits of the service's id, which come before those of the address.
+const ALL_BUT_PREFIX: u32 = 32;
+
+/// The bits that all mapped IPv4 addresses have in common.
+fn mapped_bits(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 96 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_comes_back_from_its_key() {
+        for (ip, length) in [("10.1.0.0", 16), ("0.0.0.0", 0), ("fd00::", 8), ("fd00::1", 128)] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let key = SourceKey::new(7, ip.into());
+
+            assert_eq!(key.prefix(SourceKey::bits_of(ip, length)), (7, ip, length));
+        }
     }
 }

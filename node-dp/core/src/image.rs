@@ -1,18 +1,27 @@
 //! What the kernel's maps hold, and one change to them.
 
-use std::{collections::BTreeMap, fmt};
-
-use node_dp_common::{
-    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, ServiceValue,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
-/// The contents of `SERVICES`, `BACKENDS` and `CLUSTERS`.
+use ipnet::IpNet;
+use node_dp_common::{
+    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, MaglevKey, MaglevValue,
+    ServiceValue,
+};
+
+/// The contents of `SERVICES`, `BACKENDS`, `MAGLEV`, `SOURCE_RANGES` and `CLUSTERS`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
     /// What each frontend leads to.
     pub services: BTreeMap<FrontendKey, ServiceValue>,
     /// The backends of all services.
     pub backends: BTreeMap<BackendKey, BackendValue>,
+    /// The lines of the Maglev tables of groups.
+    pub maglev: BTreeMap<MaglevKey, MaglevValue>,
+    /// Who may use a service, by its id, where not everybody may.
+    pub sources: BTreeSet<(u32, IpNet)>,
     /// The clusters by index, without the unused indices.
     pub clusters: BTreeMap<u16, ClusterValue>,
 }
@@ -24,10 +33,18 @@ pub enum MapOp {
     PutCluster(u16, ClusterValue),
     /// Sets a backend.
     PutBackend(BackendKey, BackendValue),
+    /// Sets a line of a Maglev table.
+    PutMaglev(MaglevKey, MaglevValue),
+    /// Lets clients use a service, by its id.
+    PutSource(u32, IpNet),
     /// Sets a service.
     PutService(FrontendKey, ServiceValue),
     /// Removes a service.
     DeleteService(FrontendKey),
+    /// Lets clients use a service no more.
+    DeleteSource(u32, IpNet),
+    /// Removes a line of a Maglev table.
+    DeleteMaglev(MaglevKey),
     /// Removes a backend.
     DeleteBackend(BackendKey),
 }
@@ -38,8 +55,12 @@ impl MapOp {
         match self {
             Self::PutCluster(..) => "put-cluster",
             Self::PutBackend(..) => "put-backend",
+            Self::PutMaglev(..) => "put-maglev",
+            Self::PutSource(..) => "put-source",
             Self::PutService(..) => "put-service",
             Self::DeleteService(_) => "delete-service",
+            Self::DeleteSource(..) => "delete-source",
+            Self::DeleteMaglev(_) => "delete-maglev",
             Self::DeleteBackend(_) => "delete-backend",
         }
     }
@@ -53,11 +74,23 @@ impl Image {
             MapOp::PutBackend(key, value) => {
                 self.backends.insert(key, value);
             }
+            MapOp::PutMaglev(key, value) => {
+                self.maglev.insert(key, value);
+            }
+            MapOp::PutSource(id, range) => {
+                self.sources.insert((id, range));
+            }
             MapOp::PutService(key, value) => {
                 self.services.insert(key, value);
             }
             MapOp::DeleteService(key) => {
                 self.services.remove(&key);
+            }
+            MapOp::DeleteSource(id, range) => {
+                self.sources.remove(&(id, range));
+            }
+            MapOp::DeleteMaglev(key) => {
+                self.maglev.remove(&key);
             }
             MapOp::DeleteBackend(key) => {
                 self.backends.remove(&key);

@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use node_dp_common::{
-    DropReason, Flow, FlowKey, FlowValue, FragmentKey, FragmentValue, Hook, Tuple,
+    DropReason, Flow, FlowKey, FlowState, FlowValue, FragmentKey, FragmentValue, Hook, Tuple,
     checksum::Change,
     conntrack::{Direction, TcpFlags},
     flow::Role,
@@ -42,6 +42,9 @@ pub(crate) struct Work {
     pub(crate) quoted: Layers,
     /// Its key in the table of flows.
     pub(crate) key: FlowKey,
+    /// The key of the flow's origin, for a reply; of the datagram, for a fragment.
+    origin: FlowKey,
+    datagram: FragmentKey,
     /// The flow that it opens.
     pub(crate) flow: Flow,
     /// What its tuple becomes.
@@ -49,22 +52,22 @@ pub(crate) struct Work {
 }
 
 #[classifier]
-fn ingress(context: TcContext) -> i32 {
+fn isthmus_in(context: TcContext) -> i32 {
     run(&Packet::new(&context, ETHERNET), Hook::Ingress)
 }
 
 #[classifier]
-fn egress(context: TcContext) -> i32 {
+fn isthmus_out(context: TcContext) -> i32 {
     run(&Packet::new(&context, ETHERNET), Hook::Egress)
 }
 
 #[classifier]
-fn ingress_l3(context: TcContext) -> i32 {
+fn isthmus_in_l3(context: TcContext) -> i32 {
     run(&Packet::new(&context, NO_LINK), Hook::Ingress)
 }
 
 #[classifier]
-fn egress_l3(context: TcContext) -> i32 {
+fn isthmus_out_l3(context: TcContext) -> i32 {
     run(&Packet::new(&context, NO_LINK), Hook::Egress)
 }
 
@@ -100,7 +103,10 @@ fn run(packet: &Packet, hook: Hook) -> i32 {
 
 #[inline(always)]
 fn segment(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict {
-    let Some(tuple) = tuple_of(packet, &work.layers, hook) else {
+    if work.layers.fragment != Fragment::Whole {
+        work.datagram = datagram(&work.layers, hook);
+    }
+    let Some(tuple) = tuple_of(packet, work) else {
         return Verdict::Pass;
     };
     let Some(flags) = flags_of(packet, &work.layers) else {
@@ -120,7 +126,7 @@ fn segment(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict {
         }
     }
     if work.layers.fragment == Fragment::First {
-        remember_ports(work, hook);
+        remember_ports(work);
     }
     match rewrite(packet, &work.layers, &work.key.tuple(), &work.new) {
         Ok(()) => Verdict::Pass,
@@ -130,13 +136,14 @@ fn segment(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict {
 
 /// The packet's addresses and ports; `None` if its ports cannot be known.
 #[inline(always)]
-fn tuple_of(packet: &Packet, layers: &Layers, hook: Hook) -> Option<Tuple> {
+fn tuple_of(packet: &Packet, work: &Work) -> Option<Tuple> {
+    let layers = &work.layers;
     let (source_port, destination_port) = match layers.fragment {
         Fragment::Whole | Fragment::First => packet.ports(layers.transport)?,
         Fragment::Later => {
             // SAFETY: the value is copied at once; one that is replaced meanwhile belongs to another datagram of the same
             // number, whose fragments cannot be told apart anyway.
-            let ports = unsafe { FRAGMENTS.get(fragment_key(layers, hook)) }?;
+            let ports = unsafe { FRAGMENTS.get(&work.datagram) }?;
             (ports.source_port, ports.destination_port)
         }
     };
@@ -148,25 +155,23 @@ fn tuple_of(packet: &Packet, layers: &Layers, hook: Hook) -> Option<Tuple> {
     })
 }
 
-/// The flags of a TCP segment; `None` inside for what has none, `None` outside for a packet that ends before them.
+/// The flags of a TCP segment; `None` if the packet ends before them.
 #[inline(always)]
-fn flags_of(packet: &Packet, layers: &Layers) -> Option<Option<TcpFlags>> {
+fn flags_of(packet: &Packet, layers: &Layers) -> Option<TcpFlags> {
     if layers.protocol != TCP {
-        return Some(None);
+        return Some(TcpFlags::NONE);
     }
     if layers.fragment == Fragment::Later {
         // It was sent in the middle of its connection.
-        return Some(Some(TcpFlags(TcpFlags::ACK)));
+        return Some(TcpFlags(TcpFlags::ACK));
     }
-    packet
-        .load(layers.transport + 13)
-        .map(|flags| Some(TcpFlags(flags)))
+    packet.load(layers.transport + 13).map(TcpFlags)
 }
 
 /// Finds what a packet of a known flow becomes, and notes the packet in the flow's state; false if there is no such flow.
 #[inline(always)]
-fn is_known(work: &mut Work, flags: Option<TcpFlags>) -> bool {
-    let Some(value) = FLOWS.get_ptr_mut(work.key) else {
+fn is_known(work: &mut Work, flags: TcpFlags) -> bool {
+    let Some(value) = FLOWS.get_ptr_mut(&work.key) else {
         return false;
     };
     // SAFETY: an element that is removed stays as it is until the program ends (RCU). Its tuple is never written in place;
@@ -175,7 +180,7 @@ fn is_known(work: &mut Work, flags: Option<TcpFlags>) -> bool {
     match value.role() {
         Some(Role::Origin) => {
             let state = value.state();
-            if state.is_over() && flags.is_some_and(TcpFlags::opens) {
+            if state.is_over() && flags.opens() {
                 work.flow = Flow::from_origin(&work.key, value);
                 flows::close(&work.flow);
                 return false;
@@ -184,8 +189,8 @@ fn is_known(work: &mut Work, flags: Option<TcpFlags>) -> bool {
         }
         Some(Role::Reply) => {
             let dialled = value.tuple().reverse();
-            let origin = FlowKey::new(dialled, work.key.protocol(), Hook::Ingress);
-            if let Some(origin) = FLOWS.get_ptr_mut(origin) {
+            work.origin = FlowKey::new(dialled, work.key.protocol(), Hook::Ingress);
+            if let Some(origin) = FLOWS.get_ptr_mut(&work.origin) {
                 // SAFETY: as above.
                 let origin: &mut FlowValue = unsafe { &mut *origin };
                 origin.note(
@@ -202,18 +207,66 @@ fn is_known(work: &mut Work, flags: Option<TcpFlags>) -> bool {
 
 /// Opens a flow for a packet to a frontend; false if it is to none, or opens nothing.
 #[inline(always)]
-fn open(work: &mut Work, flags: Option<TcpFlags>) -> Result<bool, DropReason> {
+fn open(work: &Work, flags: TcpFlags) -> Result<bool, DropReason> {
     // What ends a connection that is not known here ends nothing.
-    if work.layers.fragment == Fragment::Later
-        || flags.is_some_and(|flags| flags.has(TcpFlags::RST))
-    {
+    if work.layers.fragment == Fragment::Later || flags.has(TcpFlags::RST) {
         return Ok(false);
     }
-    if !service::route(&work.key, &mut work.flow)? {
-        return Ok(false);
+    let is_routed = answer_of(isthmus_route())?;
+    if is_routed {
+        answer_of(isthmus_enter(FlowState::first(flags) as u32))?;
     }
-    flows::open(work, flags)?;
-    Ok(true)
+    Ok(is_routed)
+}
+
+// Functions that the kernel verifies by themselves, whatever their callers have been through, or it would look at hundreds
+// of thousands of instructions: hence their symbols, their numbers for results, and that they take no pointers, which
+// kernels before 5.12 would refuse. Each works on this CPU's work.
+
+/// Routes the flow that the packet opens.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn isthmus_route() -> i32 {
+    let Some(work) = WORK.get_ptr_mut(0) else {
+        return NO;
+    };
+    // SAFETY: as in `run`, whose own reference is not used before this function has ended.
+    let work = unsafe { &mut *work };
+    number_of(service::route(&work.key, &mut work.flow))
+}
+
+/// Enters the routed flow, in a state.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn isthmus_enter(state: u32) -> i32 {
+    let Some(work) = WORK.get_ptr_mut(0) else {
+        return NO;
+    };
+    // SAFETY: as above.
+    let work = unsafe { &mut *work };
+    number_of(flows::open(work, FlowState::from_number(state as u8)).map(|()| true))
+}
+
+/// What such a function answers; a reason to refuse is its number.
+const YES: i32 = -1;
+const NO: i32 = -2;
+
+#[inline(always)]
+fn number_of(answer: Result<bool, DropReason>) -> i32 {
+    match answer {
+        Ok(true) => YES,
+        Ok(false) => NO,
+        Err(reason) => reason.number() as i32,
+    }
+}
+
+#[inline(always)]
+fn answer_of(number: i32) -> Result<bool, DropReason> {
+    match number {
+        YES => Ok(true),
+        NO => Ok(false),
+        reason => Err(DropReason::from_number(reason as u32)),
+    }
 }
 
 #[inline(always)]
@@ -230,20 +283,19 @@ fn rewrite(packet: &Packet, layers: &Layers, old: &Tuple, new: &Tuple) -> Result
 }
 
 #[inline(always)]
-fn remember_ports(work: &Work, hook: Hook) {
+fn remember_ports(work: &Work) {
     let tuple = work.key.tuple();
     let value = FragmentValue {
         source_port: tuple.source_port,
         destination_port: tuple.destination_port,
     };
-    let key = fragment_key(&work.layers, hook);
-    if FRAGMENTS.insert(key, value, 0).is_err() {
+    if FRAGMENTS.insert(&work.datagram, value, 0).is_err() {
         count(DropReason::NotRemembered);
     }
 }
 
 #[inline(always)]
-fn fragment_key(layers: &Layers, hook: Hook) -> FragmentKey {
+fn datagram(layers: &Layers, hook: Hook) -> FragmentKey {
     FragmentKey::new(
         layers.source,
         layers.destination,

@@ -6,7 +6,6 @@ use aya_ebpf::{
 };
 use node_dp_common::{
     DropReason, Flow, FlowKey, FlowState, FlowValue,
-    conntrack::TcpFlags,
     port_range::{ATTEMPTS, candidate},
 };
 
@@ -28,10 +27,10 @@ pub(crate) fn now() -> u32 {
 /// The flow keeps its client's port if that is free towards the backend and no other address stands for the client; else it
 /// gets one that is.
 #[inline(always)]
-pub(crate) fn open(work: &mut Work, flags: Option<TcpFlags>) -> Result<(), DropReason> {
+pub(crate) fn open(work: &mut Work, state: FlowState) -> Result<(), DropReason> {
     reserve(&mut work.flow)?;
     work.new = work.flow.routed;
-    match enter_origin(&work.flow, FlowState::first(flags) as u32) {
+    match enter_origin(&work.flow, state as u32) {
         0 => Ok(()),
         error => {
             release(&work.flow);
@@ -40,7 +39,7 @@ pub(crate) fn open(work: &mut Work, flags: Option<TcpFlags>) -> Result<(), DropR
             }
             // Another CPU has opened it for another packet meanwhile.
             // SAFETY: the value is copied at once, and its tuple is never written in place.
-            let winner = unsafe { FLOWS.get(work.key) };
+            let winner = unsafe { FLOWS.get(&work.key) };
             work.new = winner.ok_or(DropReason::FlowTableFull)?.tuple();
             Ok(())
         }

@@ -65,7 +65,7 @@ fn find_quoted(packet: &Packet, work: &mut Work, hook: Hook) -> Option<()> {
     };
     work.key = FlowKey::new(sent.reverse(), quoted.protocol, hook);
     // SAFETY: the value is copied at once, and its tuple is never written in place.
-    work.new = unsafe { FLOWS.get(work.key) }?.tuple();
+    work.new = unsafe { FLOWS.get(&work.key) }?.tuple();
     Some(())
 }
 

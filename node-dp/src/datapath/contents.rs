@@ -1,13 +1,16 @@
 //! Reading and changing what the maps hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Pod,
-    maps::{HashMap, MapData, MapError, PerCpuArray},
+    maps::{HashMap, MapData, MapError, PerCpuArray, lpm_trie::Key},
     sys::SyscallError,
 };
-use node_dp_common::{ClusterState, ClusterValue, DropReason, MAX_CLUSTERS};
+use ipnet::IpNet;
+use node_dp_common::{
+    ClusterState, ClusterValue, DropReason, MAX_CLUSTERS, SourceKey,
+};
 use node_dp_core::image::{Image, MapOp};
 
 use super::Datapath;
@@ -58,6 +61,8 @@ impl Datapath {
         Ok(Image {
             services: entries("SERVICES", &self.services)?,
             backends: entries("BACKENDS", &self.backends)?,
+            maglev: entries("MAGLEV", &self.maglev)?,
+            sources: self.read_sources()?,
             clusters: self.read_clusters()?,
         })
     }
@@ -76,14 +81,42 @@ impl Datapath {
                 sizes.backends,
                 self.backends.insert(key, value, 0),
             ),
+            MapOp::PutMaglev(key, value) => {
+                changed("MAGLEV", sizes.maglev, self.maglev.insert(key, value, 0))
+            }
+            MapOp::PutSource(id, range) => changed(
+                "SOURCE_RANGES",
+                sizes.source_ranges,
+                self.source_ranges.insert(&source_key(*id, *range), 0, 0),
+            ),
             MapOp::PutService(key, value) => changed(
                 "SERVICES",
                 sizes.services,
                 self.services.insert(key, value, 0),
             ),
             MapOp::DeleteService(key) => removed("SERVICES", self.services.remove(key)),
+            MapOp::DeleteSource(id, range) => removed(
+                "SOURCE_RANGES",
+                self.source_ranges.remove(&source_key(*id, *range)),
+            ),
+            MapOp::DeleteMaglev(key) => removed("MAGLEV", self.maglev.remove(key)),
             MapOp::DeleteBackend(key) => removed("BACKENDS", self.backends.remove(key)),
         }
+    }
+
+    fn read_sources(&self) -> Result<BTreeSet<(u32, IpNet)>, ReadError> {
+        let keys = self.source_ranges.keys();
+        keys.map(|key| {
+            let key = key.map_err(|source| ReadError {
+                map: "SOURCE_RANGES",
+                source,
+            })?;
+            let (id, address, length) = key.data().prefix(key.prefix_len());
+            // What is no prefix was not written by an agent, and the whole range is the least that it can mean.
+            let range = IpNet::new(address, length).unwrap_or_else(|_| address.into());
+            Ok((id, range))
+        })
+        .collect()
     }
 
     fn read_clusters(&self) -> Result<BTreeMap<u16, ClusterValue>, ReadError> {
@@ -102,6 +135,11 @@ impl Datapath {
         }
         Ok(clusters)
     }
+}
+
+fn source_key(id: u32, range: IpNet) -> Key<SourceKey> {
+    let bits = SourceKey::bits_of(range.addr(), range.prefix_len());
+    Key::new(bits, SourceKey::new(id, range.network().into()))
 }
 
 /// The counts of all CPUs, added up.
@@ -130,7 +168,7 @@ fn entries<K: Pod + Ord, V: Pod>(
         .map_err(|source| ReadError { map, source })
 }
 
-fn changed(
+pub(super) fn changed(
     map: &'static str,
     capacity: u32,
     result: Result<(), MapError>,
@@ -143,7 +181,7 @@ fn changed(
     })
 }
 
-fn removed(map: &'static str, result: Result<(), MapError>) -> Result<(), ApplyError> {
+pub(super) fn removed(map: &'static str, result: Result<(), MapError>) -> Result<(), ApplyError> {
     match result {
         Err(source) if errno(&source) != Some(libc::ENOENT) && !is_missing(&source) => {
             Err(ApplyError::Refused { map, source })

@@ -1,5 +1,7 @@
 //! What the kernel offers and what was chosen for it, for the agent's status.
 
+use super::Attachment;
+
 /// One choice that depends on the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
@@ -12,7 +14,7 @@ pub struct Feature {
 }
 
 /// The choices of the datapath.
-pub(super) fn report(can_set_retval: bool) -> Vec<Feature> {
+pub(super) fn report(can_set_retval: bool, attachment: Attachment) -> Vec<Feature> {
     let refusal = if can_set_retval {
         Feature {
             name: "refusal",
@@ -26,8 +28,21 @@ pub(super) fn report(can_set_retval: bool) -> Vec<Feature> {
             reason: "the kernel lacks bpf_set_retval (5.18)",
         }
     };
+    let devices = match attachment {
+        Attachment::Tcx => Feature {
+            name: "device-attachment",
+            chosen: "tcx",
+            reason: "its links can be pinned, and their programs replaced in one step",
+        },
+        Attachment::Clsact => Feature {
+            name: "device-attachment",
+            chosen: "clsact",
+            reason: "the kernel lacks TCX (6.6), or filters were asked for",
+        },
+    };
     vec![
         refusal,
+        devices,
         Feature {
             name: "attachment",
             chosen: "cgroup links",

@@ -39,13 +39,13 @@ pub(super) const HOOKS: [&str; 8] = [
 #[derive(Debug, thiserror::Error)]
 #[error("cannot attach the program of the hook {hook}")]
 pub struct AttachError {
-    hook: &'static str,
-    source: HookError,
+    pub(super) hook: &'static str,
+    pub(super) source: HookError,
 }
 
 /// What failed about one hook.
 #[derive(Debug, thiserror::Error)]
-enum HookError {
+pub(super) enum HookError {
     #[error("the kernel refused the program")]
     Program(#[from] ProgramError),
     #[error("the link has no descriptor")]
@@ -63,7 +63,7 @@ pub(super) fn attach_all(
 ) -> Result<(), AttachError> {
     for hook in HOOKS {
         programs
-            .program(hook)
+            .socket_program(hook)
             .and_then(CgroupSockAddr::load)
             .map_err(|source| AttachError {
                 hook,
@@ -73,7 +73,7 @@ pub(super) fn attach_all(
     for hook in HOOKS {
         let pin = pins::link(&config.bpffs, hook);
         programs
-            .program(hook)
+            .socket_program(hook)
             .map_err(HookError::from)
             .and_then(|program| attach(program, &pin, &config.cgroup))
             .map_err(|source| AttachError { hook, source })?;
@@ -99,7 +99,7 @@ fn attach(program: &mut CgroupSockAddr, pin: &Path, cgroup: &Path) -> Result<(),
     let cgroup = File::open(cgroup)?;
     let former = open_if_there(pin)?;
     if let Some(link) = &former
-        && sys::link_info(link)?.cgroup == cgroup.metadata()?.ino()
+        && sys::link_info(link)?.cgroup() == cgroup.metadata()?.ino()
     {
         sys::update_link(link.as_fd(), program.fd()?.as_fd())?;
         return Ok(());
@@ -107,11 +107,7 @@ fn attach(program: &mut CgroupSockAddr, pin: &Path, cgroup: &Path) -> Result<(),
 
     // A link always shares its hook with others' programs, whatever the mode says, and newer kernels refuse the flag.
     let id = program.attach(&cgroup, CgroupAttachMode::Single)?;
-    let link: FdLink = program.take_link(id)?.try_into()?;
-    let beside = beside(pin);
-    remove_if_there(&beside)?;
-    link.pin(&beside)?;
-    fs::rename(&beside, pin)?;
+    pin_in_place(program.take_link(id)?.try_into()?, pin)?;
 
     // One that was pinned there is attached to another cgroup.
     if let Some(link) = former {
@@ -120,7 +116,16 @@ fn attach(program: &mut CgroupSockAddr, pin: &Path, cgroup: &Path) -> Result<(),
     Ok(())
 }
 
-fn open_if_there(pin: &Path) -> io::Result<Option<OwnedFd>> {
+/// Pins a link where another one may be pinned.
+pub(super) fn pin_in_place(link: FdLink, pin: &Path) -> Result<(), HookError> {
+    let beside = beside(pin);
+    remove_if_there(&beside)?;
+    link.pin(&beside)?;
+    fs::rename(&beside, pin)?;
+    Ok(())
+}
+
+pub(super) fn open_if_there(pin: &Path) -> io::Result<Option<OwnedFd>> {
     match sys::open_pin(pin) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         link => link.map(Some),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapError},
-    programs::{CgroupSockAddr, ProgramError, ProgramType},
+    programs::{CgroupSockAddr, ProgramError, ProgramType, SchedClassifier},
     sys::{BpfHelper, is_helper_supported},
 };
 use node_dp_common::{
-    BackendKey, BackendValue, ClusterValue, FrontendKey, LAYOUT, MAX_CLUSTERS, PeerValue,
-    RevNatKey, RevNatValue, ServiceValue,
+    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FragmentKey,
+    FragmentValue, FrontendKey, LAYOUT, MAX_CLUSTERS, MaglevKey, MaglevValue, NodeValue, PeerValue,
+    RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
 
 use super::OpenError;
@@ -18,31 +19,53 @@ use super::OpenError;
 /// The kernel programs, as the build script left them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
-/// All maps, which are all pinned.
-pub(super) const MAPS: [&str; 6] = [
-    "SERVICES", "BACKENDS", "CLUSTERS", "PEERS", "REV_NAT", "DROPS",
+/// All maps that are pinned: all but the one that a program only works on.
+pub(super) const MAPS: [&str; 12] = [
+    "SERVICES",
+    "BACKENDS",
+    "MAGLEV",
+    "SOURCE_RANGES",
+    "CLUSTERS",
+    "NODE",
+    "LOCAL_ADDRESSES",
+    "FLOWS",
+    "FRAGMENTS",
+    "PEERS",
+    "REV_NAT",
+    "DROPS",
 ];
 
 /// How many entries the maps can hold.
 ///
-/// Services and backends take memory as they come (about 200 and 80 bytes each); beforehand they take only 16 bytes per
-/// possible entry. `REV_NAT` takes all of its memory at once, about 120 bytes per entry.
+/// Services, backends, lines of Maglev tables and flows take memory as they come (about 200, 80, 192 and 160 bytes each);
+/// beforehand they take only 16 bytes per possible entry. `REV_NAT` takes all of its memory at once, about 120 bytes per
+/// entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapSizes {
     /// Frontends: each address and port of a service.
     pub services: u32,
     /// Backends of all frontends.
     pub backends: u32,
+    /// Lines of Maglev tables: five for a service of three backends.
+    pub maglev: u32,
+    /// Prefixes of clients that services are kept to.
+    pub source_ranges: u32,
+    /// Entries of translated flows: two each, four where a node's address stands for the client.
+    pub flows: u32,
     /// Sockets and the frontends they dialled; the least recently used are forgotten.
     pub rev_nat: u32,
 }
 
 impl Default for MapSizes {
-    /// 64 k frontends with 4 backends each, 5 MiB beforehand; and 4 MiB for 32 k dialled frontends.
+    /// 64 k frontends with 4 backends each, 5 MiB beforehand; 26 k of them with Maglev tables, 2 MiB; 64 k to 128 k flows,
+    /// 4 MiB; and 4 MiB for 32 k dialled frontends.
     fn default() -> Self {
         Self {
             services: 65_536,
             backends: 262_144,
+            maglev: 131_072,
+            source_ranges: 65_536,
+            flows: 262_144,
             rev_nat: 32_768,
         }
     }
@@ -51,28 +74,20 @@ impl Default for MapSizes {
 impl MapSizes {
     /// A name that maps have in common exactly if one can be adopted for the other.
     pub(super) fn fingerprint(self) -> String {
+        let clusters = u32::from(MAX_CLUSTERS);
         let layout = [
-            (
-                size_of::<FrontendKey>(),
-                size_of::<ServiceValue>(),
-                self.services,
-            ),
-            (
-                size_of::<BackendKey>(),
-                size_of::<BackendValue>(),
-                self.backends,
-            ),
-            (
-                size_of::<u32>(),
-                size_of::<ClusterValue>(),
-                u32::from(MAX_CLUSTERS),
-            ),
-            (size_of::<i32>(), size_of::<PeerValue>(), 0),
-            (
-                size_of::<RevNatKey>(),
-                size_of::<RevNatValue>(),
-                self.rev_nat,
-            ),
+            shape::<FrontendKey, ServiceValue>(self.services),
+            shape::<BackendKey, BackendValue>(self.backends),
+            shape::<MaglevKey, MaglevValue>(self.maglev),
+            shape::<SourceKey, u32>(self.source_ranges),
+            shape::<u32, ClusterValue>(clusters),
+            shape::<u32, NodeValue>(1),
+            shape::<Address, u32>(0),
+            shape::<FlowKey, FlowValue>(self.flows),
+            shape::<FragmentKey, FragmentValue>(0),
+            shape::<i32, PeerValue>(0),
+            shape::<RevNatKey, RevNatValue>(self.rev_nat),
+            shape::<u32, u64>(DropReason::ALL.len() as u32),
         ];
         // No dots: a bpffs refuses them in names.
         let parts = layout.map(|(key, value, entries)| format!("-{key}x{value}x{entries}"));
@@ -80,13 +95,31 @@ impl MapSizes {
     }
 }
 
+fn shape<K, V>(entries: u32) -> (usize, usize, u32) {
+    (size_of::<K>(), size_of::<V>(), entries)
+}
+
 /// The programs, loaded into the kernel but not attached.
 #[derive(Debug)]
 pub(super) struct Programs(Ebpf);
 
 impl Programs {
-    /// The program for a hook, by the hook's name.
-    pub(super) fn program(&mut self, name: &str) -> Result<&mut CgroupSockAddr, ProgramError> {
+    /// The program for a hook of sockets, by the hook's name.
+    pub(super) fn socket_program(
+        &mut self,
+        name: &str,
+    ) -> Result<&mut CgroupSockAddr, ProgramError> {
+        self.0
+            .program_mut(name)
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()
+    }
+
+    /// The program for a hook of devices, by its own name.
+    pub(super) fn device_program(
+        &mut self,
+        name: &str,
+    ) -> Result<&mut SchedClassifier, ProgramError> {
         self.0
             .program_mut(name)
             .ok_or(ProgramError::NotLoaded)?
@@ -139,6 +172,9 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
         .override_global("CAN_SET_RETVAL", &flag, true)
         .map_max_entries("SERVICES", sizes.services)
         .map_max_entries("BACKENDS", sizes.backends)
+        .map_max_entries("MAGLEV", sizes.maglev)
+        .map_max_entries("SOURCE_RANGES", sizes.source_ranges)
+        .map_max_entries("FLOWS", sizes.flows)
         .map_max_entries("REV_NAT", sizes.rev_nat);
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());

@@ -11,7 +11,7 @@ use nix::{
 };
 
 use super::{
-    Adoption, OpenError, hooks,
+    Adoption, OpenError, devices, hooks,
     object::{MAPS, MapSizes},
 };
 
@@ -83,6 +83,7 @@ pub(super) fn remove_all(bpffs: &Path) -> Result<(), OpenError> {
     if !is_on(bpffs, BPF_FS_MAGIC) {
         return Ok(());
     }
+    devices::detach_filters().map_err(|source| unusable(bpffs, source))?;
     let links = bpffs.join(LINKS);
     hooks::detach_all(&links).map_err(|source| unusable(&links, source))?;
     for directory in other_maps(bpffs, Path::new(""))? {

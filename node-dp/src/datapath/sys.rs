@@ -49,7 +49,7 @@ struct InfoAttribute {
     info: u64,
 }
 
-/// The head of `bpf_link_info`, with its part for cgroups.
+/// The head of `bpf_link_info`, with its part for cgroups or devices.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct LinkInfo {
@@ -60,10 +60,26 @@ pub(super) struct LinkInfo {
     /// The number of the program it runs.
     pub(super) program: u32,
     _pad: u32,
-    /// The number of the cgroup it is attached to; zero once that is gone.
-    pub(super) cgroup: u64,
+    /// What it is attached to: two words for a cgroup, one for a device.
+    target: [u32; 2],
     attach_type: u32,
     _tail: u32,
+}
+
+impl LinkInfo {
+    /// The number of the cgroup it is attached to; zero once that is gone.
+    pub(super) fn cgroup(&self) -> u64 {
+        let [first, second] = self.target.map(u32::to_ne_bytes);
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&first);
+        bytes[4..].copy_from_slice(&second);
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// The index of the device it is attached to; zero once that is gone.
+    pub(super) fn device(&self) -> u32 {
+        self.target[0]
+    }
 }
 
 /// Opens a pinned link.

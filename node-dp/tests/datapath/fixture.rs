@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use nix::{
     mount::{MntFlags, umount2},
     sched::{CloneFlags, unshare},
@@ -160,6 +161,9 @@ pub(crate) struct Service {
     frontend: FrontendKey,
     id: u32,
     groups: Vec<(u16, u8, Vec<SocketAddr>)>,
+    is_external: bool,
+    is_local: bool,
+    sources: Vec<IpNet>,
 }
 
 impl Service {
@@ -169,7 +173,28 @@ impl Service {
             frontend: FrontendKey::new(frontend.ip(), frontend.port(), protocol),
             id,
             groups: Vec::new(),
+            is_external: false,
+            is_local: false,
+            sources: Vec::new(),
         }
+    }
+
+    /// The same, for traffic from outside the cluster.
+    pub(crate) fn external(mut self) -> Self {
+        self.is_external = true;
+        self
+    }
+
+    /// The same, with all its backends on the node.
+    pub(crate) fn local(mut self) -> Self {
+        self.is_local = true;
+        self
+    }
+
+    /// The same, for some clients alone.
+    pub(crate) fn only_for(mut self, range: &str) -> Self {
+        self.sources.push(range.parse().unwrap());
+        self
     }
 
     /// Adds the backends of a cluster in a tier.
@@ -186,13 +211,22 @@ impl Service {
             let count = u16::try_from(backends.len()).unwrap();
             groups.push(Group::new(*cluster, *tier, 1, count));
             ops.extend(backends.iter().zip(0..).map(|(backend, slot)| {
-                MapOp::PutBackend(
-                    BackendKey::new(self.id, *cluster, slot),
-                    BackendValue::new(backend.ip(), backend.port()),
-                )
+                let mut value = BackendValue::new(backend.ip(), backend.port());
+                if self.is_local {
+                    value = value.local();
+                }
+                MapOp::PutBackend(BackendKey::new(self.id, *cluster, slot), value)
             }));
         }
-        let value = ServiceValue::try_new(self.id, &groups).unwrap();
+        let mut value = ServiceValue::try_new(self.id, &groups).unwrap();
+        if self.is_external {
+            value = value.external();
+        }
+        if !self.sources.is_empty() {
+            value = value.restricted();
+        }
+        let sources = self.sources.iter();
+        ops.extend(sources.map(|range| MapOp::PutSource(self.id, *range)));
         ops.push(MapOp::PutService(self.frontend, value));
         ops
     }
@@ -226,7 +260,8 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-fn ip(arguments: &str) {
+/// Runs iproute2's `ip`.
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip")
         .args(arguments.split(' '))
         .status()

@@ -1,4 +1,4 @@
-//! The real programs in the real kernel: what sockets in a cgroup see of services.
+//! The real programs in the real kernel: what sockets in a cgroup and packets at devices see of services.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,5 +9,6 @@
 mod fixture;
 mod life;
 mod maps;
+mod packets;
 mod tcp;
 mod udp;

@@ -1,0 +1,8 @@
+//! Single packets through the programs of devices: what goes in, the verdict, what comes out.
+
+mod bench;
+mod errors;
+mod fragments;
+mod packet;
+mod refusals;
+mod translation;

@@ -1,0 +1,88 @@
+//! Runs one packet through a program as it is attached to a device.
+
+use std::borrow::Cow;
+
+use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
+use node_dp::datapath::{Datapath, DatapathConfig, NodeAddresses};
+use node_dp_common::Hook;
+
+use crate::fixture::{Node, Service, install, ip};
+
+/// The addresses of the node of all benches.
+pub(super) const NODE_V4: &str = "192.0.2.1";
+pub(super) const NODE_V6: &str = "fd02::1";
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It goes on, like this.
+    Passed(Vec<u8>),
+    /// It is dropped.
+    Dropped,
+    /// It is sent back, like this.
+    Answered(Vec<u8>),
+}
+
+/// A device with programs, in a network namespace of its own.
+pub(super) struct Bench {
+    pub(super) datapath: Datapath,
+    ingress: SchedClassifier,
+    egress: SchedClassifier,
+}
+
+impl Bench {
+    /// Runs a test with the given services on a node of its own.
+    pub(super) fn run(services: &[Service], body: impl FnOnce(&mut Self)) {
+        let node = Node::new();
+        node.run(|| {
+            ip("link add out0 type veth peer name out1");
+            let config = DatapathConfig {
+                devices: vec!["out0".to_owned()],
+                ..node.config()
+            };
+            let (mut datapath, _) = Datapath::open(config).unwrap();
+            install(&mut datapath, services);
+            let addresses = [NODE_V4, NODE_V6].map(|ip| ip.parse().unwrap());
+            let set = datapath.set_node(&NodeAddresses {
+                local: addresses.into(),
+                masquerade: addresses.into(),
+                tunnel: addresses.into(),
+            });
+            set.unwrap();
+            body(&mut Self {
+                datapath,
+                ingress: attached(TcAttachType::Ingress),
+                egress: attached(TcAttachType::Egress),
+            });
+        });
+    }
+
+    /// What becomes of a packet at a hook.
+    pub(super) fn pass(&self, hook: Hook, packet: &[u8]) -> Outcome {
+        let program = match hook {
+            Hook::Ingress => &self.ingress,
+            Hook::Egress => &self.egress,
+        };
+        let mut out = vec![0; packet.len() + 256];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(packet),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .unwrap();
+        out.truncate(usize::try_from(result.data_size_out).unwrap());
+        match result.return_value.cast_signed() {
+            -1 => Outcome::Passed(out),
+            2 => Outcome::Dropped,
+            7 => Outcome::Answered(out),
+            other => panic!("the program returned {other}"),
+        }
+    }
+}
+
+fn attached(direction: TcAttachType) -> SchedClassifier {
+    let (_, programs) = SchedClassifier::query_tcx("out0", direction).unwrap();
+    let program = programs.into_iter().next().expect("a program is attached");
+    SchedClassifier::from_program_info(program, Cow::Borrowed("attached")).unwrap()
+}
