@@ -6,9 +6,11 @@
     reason = "a test fails by panicking, and says what it leaves"
 )]
 
+mod devices;
 mod fixture;
 mod life;
 mod maps;
+mod network;
 mod packets;
 mod tcp;
 mod udp;
