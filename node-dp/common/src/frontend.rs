@@ -14,8 +14,14 @@ pub struct FrontendKey {
     address: Address,
     port: Port,
     protocol: u8,
-    _pad: u8,
+    scope: u8,
 }
+
+/// Everybody sees the frontend.
+const EVERYWHERE: u8 = 0;
+
+/// Only packets that reach the node's devices see it: sockets do not look for it.
+const OUTSIDE: u8 = 1;
 
 const _: () = assert!(size_of::<FrontendKey>() == 20);
 
@@ -32,15 +38,31 @@ impl FrontendKey {
             address,
             port,
             protocol,
-            _pad: 0,
+            scope: EVERYWHERE,
         }
+    }
+
+    /// The frontend as those see it who come from outside: what they reach may differ.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_outside(mut self) -> Self {
+        self.scope = OUTSIDE;
+        self
+    }
+
+    /// Whether only those see it who come from outside.
+    pub fn is_from_outside(&self) -> bool {
+        self.scope == OUTSIDE
     }
 
     /// The frontend of the same port and protocol at every address of the node, of this one's family.
     #[inline(always)]
     #[must_use]
     pub fn at_any_address(&self) -> Self {
-        Self::from_parts(self.address.unspecified(), self.port, self.protocol)
+        Self {
+            address: self.address.unspecified(),
+            ..*self
+        }
     }
 
     /// The address.
@@ -75,10 +97,15 @@ impl fmt::Display for FrontendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.socket_address())?;
         match self.protocol {
-            6 => f.write_str("TCP"),
-            17 => f.write_str("UDP"),
-            other => write!(f, "{other}"),
+            6 => f.write_str("TCP")?,
+            17 => f.write_str("UDP")?,
+            other => write!(f, "{other}")?,
         }
+        f.write_str(if self.is_from_outside() {
+            " from outside"
+        } else {
+            ""
+        })
     }
 }
 

@@ -36,7 +36,11 @@ impl SourceKey {
     pub fn prefix(&self, bits: u32) -> (u32, IpAddr, u8) {
         let address = IpAddr::from(self.address);
         let length = bits.saturating_sub(ALL_BUT_PREFIX + mapped_bits(address));
-        (self.service_id, address, u8::try_from(length).unwrap_or(u8::MAX))
+        (
+            self.service_id,
+            address,
+            u8::try_from(length).unwrap_or(u8::MAX),
+        )
     }
 }
 
@@ -54,7 +58,12 @@ mod tests {
 
     #[test]
     fn a_prefix_comes_back_from_its_key() {
-        for (ip, length) in [("10.1.0.0", 16), ("0.0.0.0", 0), ("fd00::", 8), ("fd00::1", 128)] {
+        for (ip, length) in [
+            ("10.1.0.0", 16),
+            ("0.0.0.0", 0),
+            ("fd00::", 8),
+            ("fd00::1", 128),
+        ] {
             let ip: IpAddr = ip.parse().unwrap();
             let key = SourceKey::new(7, ip.into());
 

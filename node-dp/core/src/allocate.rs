@@ -123,6 +123,7 @@ mod tests {
             services: BTreeMap::from([(frontend(2), ServiceValue::try_new(id, &[]).unwrap())]),
             backends: BTreeMap::new(),
             clusters: BTreeMap::from([(west, cluster("west")), (north, cluster("north"))]),
+            ..Image::default()
         };
 
         let mut after = Allocations::adopt(name("east"), &image);

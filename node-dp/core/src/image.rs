@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use node_dp_common::{
     BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, MaglevKey, MaglevValue,
     ServiceValue,
@@ -120,6 +120,23 @@ impl Image {
             .map(|(key, value)| (*key, *value))
     }
 
+    /// The lines of the Maglev tables of a service.
+    pub fn maglev_of(&self, id: u32) -> impl Iterator<Item = (MaglevKey, MaglevValue)> {
+        let first = MaglevKey::new(id, 0, 0);
+        let last = MaglevKey::new(id, u16::MAX, u16::MAX);
+        self.maglev
+            .range(first..=last)
+            .map(|(key, value)| (*key, *value))
+    }
+
+    /// Who may use a service, if not everybody.
+    pub fn sources_of(&self, id: u32) -> impl Iterator<Item = (u32, IpNet)> {
+        // Prefixes sort IPv4 first, each family by address.
+        let first = IpNet::V4(Ipv4Net::default());
+        let sources = self.sources.range((id, first)..);
+        sources.copied().take_while(move |(owner, _)| *owner == id)
+    }
+
     fn put_cluster(&mut self, index: u16, value: ClusterValue) {
         if value.state() == Some(ClusterState::Unused) {
             self.clusters.remove(&index);
@@ -138,6 +155,9 @@ impl fmt::Display for Image {
         }
         for (frontend, service) in &self.services {
             writeln!(f, "frontend {frontend} service {}", service.id())?;
+            for (_, range) in self.sources_of(service.id()) {
+                writeln!(f, "  for {range}")?;
+            }
             for group in service.groups() {
                 write!(
                     f,
@@ -149,11 +169,15 @@ impl fmt::Display for Image {
                 for slot in 0..group.count() {
                     let key = BackendKey::new(service.id(), group.cluster(), slot);
                     match self.backends.get(&key) {
+                        Some(backend) if backend.is_local() => write!(f, " {backend} (here)")?,
                         Some(backend) => write!(f, " {backend}")?,
                         None => write!(f, " -")?,
                     }
                 }
-                writeln!(f)?;
+                match group.maglev().places() {
+                    Some(places) => writeln!(f, " maglev {places}")?,
+                    None => writeln!(f)?,
+                }
             }
         }
         Ok(())

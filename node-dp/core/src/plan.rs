@@ -7,6 +7,7 @@ mod backends;
 mod claims;
 mod frontends;
 mod groups;
+mod maglev;
 mod problem;
 mod slots;
 #[cfg(test)]
@@ -15,10 +16,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
-    name::{ClusterName, ServiceName},
+    name::{ClusterName, NodeName, ServiceName},
     view::{MergedService, View},
 };
-use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER};
+use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER, ServiceValue};
 
 use crate::{
     allocate::Allocations,
@@ -27,6 +28,7 @@ use crate::{
     verdict::Ruling,
 };
 
+use backends::Here;
 use claims::Claims;
 use frontends::{Wanted, frontends, unsupported};
 pub use problem::Problem;
@@ -36,6 +38,8 @@ pub use problem::Problem;
 /// Rule every cluster of a view with [`Self::rule`] before its services are planned: a cluster that was never ruled is down.
 #[derive(Debug)]
 pub struct Planner {
+    /// The node, if it serves clients from outside.
+    node: Option<NodeName>,
     allocations: Allocations,
     image: Image,
     claims: Claims,
@@ -48,12 +52,20 @@ impl Planner {
     /// Starts from what the maps hold; what no service claims stays until [`Self::sweep`].
     pub fn adopt(cluster: ClusterName, image: Image) -> Self {
         Self {
+            node: None,
             allocations: Allocations::adopt(cluster, &image),
             image,
             claims: Claims::default(),
             leaving: BTreeSet::new(),
             problems: BTreeMap::new(),
         }
+    }
+
+    /// Plans for clients from outside too, on a node whose backends are told from others.
+    #[must_use]
+    pub fn on_node(mut self, node: NodeName) -> Self {
+        self.node = Some(node);
+        self
     }
 
     /// What the maps should hold.
@@ -147,6 +159,10 @@ impl Planner {
         };
         new.services
             .retain(|frontend, _| self.claims.is_claimed(frontend));
+        for value in new.services.values() {
+            new.maglev.extend(self.image.maglev_of(value.id()));
+            new.sources.extend(self.image.sources_of(value.id()));
+        }
         let ids = new.services.values();
         let groups = ids.flat_map(|s| s.groups().iter().map(|group| (s.id(), *group)));
         for (id, group) in groups {
@@ -184,10 +200,13 @@ impl Planner {
     fn claim(&mut self, view: &View, names: &mut BTreeSet<ServiceName>) -> BTreeSet<FrontendKey> {
         let mut affected = BTreeSet::new();
         let mut gone = BTreeSet::new();
+        let serves_outside = self.node.is_some();
         for name in names.iter() {
             let service = view.services.get(name);
             let age = service.map(|service| frontends::age(service));
-            let wanted = service.into_iter().flat_map(|service| frontends(service));
+            let wanted = service
+                .into_iter()
+                .flat_map(|service| frontends(service, serves_outside));
             let wanted = wanted.map(|wanted| wanted.frontend).collect();
             let age = age.unwrap_or_default();
             gone.extend(self.claims.set(name, age, wanted, &mut affected));
@@ -206,7 +225,7 @@ impl Planner {
         for problem in unsupported(service) {
             planned.problems.push((name.clone(), problem));
         }
-        for wanted in frontends(service) {
+        for wanted in frontends(service, self.node.is_some()) {
             let frontend = wanted.frontend;
             if let Some(holder) = self.claims.holder(&frontend)
                 && holder != name
@@ -233,7 +252,11 @@ impl Planner {
     ) {
         let frontend = wanted.frontend;
         let id = self.allocations.service(frontend);
-        let candidates = backends::of(service, wanted);
+        let here = Here {
+            cluster: &view.cluster,
+            node: self.node.as_ref(),
+        };
+        let candidates = backends::of(service, wanted, here);
         let groups = groups::ranked(service, &view.cluster, &candidates);
         let (groups, dropped) = groups::fitting(groups);
         if dropped > 0 {
@@ -254,12 +277,29 @@ impl Planner {
                     dropped,
                 });
             }
-            values.push(groups::value(index, group.tier, &slots));
+            let mut value = groups::value(index, group.tier, &slots);
+            if wanted.reach.is_outside() {
+                let table = maglev::of(&self.image, (id, index), &slots);
+                value = value.with_maglev(table.size);
+                image.maglev.extend(table.lines);
+            }
+            values.push(value);
             image.backends.extend(slots::keyed(id, index, &slots));
         }
-        if let Some(value) = node_dp_common::ServiceValue::try_new(id, &values) {
-            image.services.insert(frontend, value);
+        let Some(mut value) = ServiceValue::try_new(id, &values) else {
+            return;
+        };
+        if wanted.reach.is_outside() {
+            value = value.external();
         }
+        let ranges = wanted.source_ranges(service);
+        if !ranges.is_empty() {
+            value = value.restricted();
+        }
+        image
+            .sources
+            .extend(ranges.iter().map(|range| (id, range.trunc())));
+        image.services.insert(frontend, value);
     }
 
     /// The part of the image that some frontends make up.
@@ -269,6 +309,8 @@ impl Planner {
             if let Some(value) = self.image.services.get(frontend) {
                 piece.services.insert(*frontend, *value);
                 piece.backends.extend(self.image.service(value.id()));
+                piece.maglev.extend(self.image.maglev_of(value.id()));
+                piece.sources.extend(self.image.sources_of(value.id()));
             }
         }
         piece

@@ -7,9 +7,7 @@ use node_dp_common::{
     conntrack::TcpFlags,
 };
 
-use crate::packet::{
-    Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, Packet, TCP, UDP,
-};
+use crate::packet::{Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, Packet, TCP, UDP};
 
 /// How far an answer may travel.
 const HOPS: u8 = 64;

@@ -193,10 +193,7 @@ fn is_known(work: &mut Work, flags: TcpFlags) -> bool {
             if let Some(origin) = FLOWS.get_ptr_mut(&work.origin) {
                 // SAFETY: as above.
                 let origin: &mut FlowValue = unsafe { &mut *origin };
-                origin.note(
-                    origin.state().next(Direction::Reply, flags),
-                    flows::now(),
-                );
+                origin.note(origin.state().next(Direction::Reply, flags), flows::now());
             }
         }
         Some(Role::Masquerade) | None => {}

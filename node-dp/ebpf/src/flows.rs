@@ -1,9 +1,6 @@
 //! Opens and closes flows: enters and removes all entries of one.
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use node_dp_common::{
     DropReason, Flow, FlowKey, FlowState, FlowValue,
     port_range::{ATTEMPTS, candidate},

@@ -7,9 +7,7 @@ use node_dp_common::{
     select::{Seeded, any_slot, select_group},
 };
 
-use crate::maps::{
-    BACKENDS, CLUSTERS, LOCAL_ADDRESSES, MAGLEV, NODE, SERVICES, SOURCE_RANGES,
-};
+use crate::maps::{BACKENDS, CLUSTERS, LOCAL_ADDRESSES, MAGLEV, NODE, SERVICES, SOURCE_RANGES};
 
 /// Routes a flow to a backend by what its client dials; false if that is no frontend.
 ///
@@ -52,17 +50,24 @@ pub(crate) fn route(key: &FlowKey, flow: &mut Flow) -> Result<bool, DropReason> 
     Ok(true)
 }
 
-/// The service of an address and port, or of a node port.
+/// The service at an address and port: for who comes from outside, at a node port, or for everybody.
 #[inline(always)]
 fn service_of(frontend: &FrontendKey) -> Option<&'static ServiceValue> {
+    let outside = frontend.from_outside();
     // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
-    if let Some(service) = unsafe { SERVICES.get(frontend) } {
+    if let Some(service) = unsafe { SERVICES.get(outside) } {
         return Some(service);
     }
     // SAFETY: as above.
-    unsafe { LOCAL_ADDRESSES.get(frontend.parts().0) }?;
+    let is_local = unsafe { LOCAL_ADDRESSES.get(frontend.parts().0) }.is_some();
+    if is_local {
+        // SAFETY: as above.
+        if let Some(service) = unsafe { SERVICES.get(outside.at_any_address()) } {
+            return Some(service);
+        }
+    }
     // SAFETY: as above.
-    unsafe { SERVICES.get(frontend.at_any_address()) }
+    unsafe { SERVICES.get(frontend) }
 }
 
 #[inline(always)]

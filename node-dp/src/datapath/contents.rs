@@ -8,9 +8,7 @@ use aya::{
     sys::SyscallError,
 };
 use ipnet::IpNet;
-use node_dp_common::{
-    ClusterState, ClusterValue, DropReason, MAX_CLUSTERS, SourceKey,
-};
+use node_dp_common::{ClusterState, ClusterValue, DropReason, MAX_CLUSTERS, SourceKey};
 use node_dp_core::image::{Image, MapOp};
 
 use super::Datapath;

@@ -78,7 +78,9 @@ impl DeviceHook {
 pub(super) fn load_all(programs: &mut Programs) -> Result<(), AttachError> {
     for hook in HOOKS {
         for name in [hook.ethernet, hook.bare] {
-            let load = programs.device_program(name).and_then(SchedClassifier::load);
+            let load = programs
+                .device_program(name)
+                .and_then(SchedClassifier::load);
             load.map_err(|error| failed(name, error))?;
         }
     }

@@ -36,9 +36,7 @@ pub(super) fn names() -> io::Result<BTreeSet<String>> {
 /// All addresses of all devices.
 pub(super) fn addresses() -> io::Result<BTreeSet<IpAddr>> {
     let entries = getifaddrs()?;
-    Ok(entries
-        .filter_map(|entry| ip(&entry.address?))
-        .collect())
+    Ok(entries.filter_map(|entry| ip(&entry.address?)).collect())
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {

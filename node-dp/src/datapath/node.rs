@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use node_dp_common::{Address, NodeValue};
 
 use super::{
-    Datapath, contents::{ApplyError, changed, removed},
+    Datapath,
+    contents::{ApplyError, changed, removed},
 };
 
 /// The node's addresses, as the programs on devices need them.

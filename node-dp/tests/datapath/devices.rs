@@ -64,7 +64,12 @@ impl World {
             };
             let (mut datapath, _) = Datapath::open(config).unwrap();
             install(&mut datapath, services);
-            let ips = |texts: &[&str]| texts.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
+            let ips = |texts: &[&str]| {
+                texts
+                    .iter()
+                    .map(|ip| ip.parse::<IpAddr>().unwrap())
+                    .collect()
+            };
             let addresses = NodeAddresses {
                 local: ips(&["192.0.2.1", "fd02::1"]),
                 masquerade: ips(&["10.2.0.254", "fd00:2::254"]),
@@ -83,7 +88,8 @@ impl World {
     /// Whom the server at an address says it sees; by TCP and by UDP.
     fn ask(&self, frontend: &str) -> [io::Result<SocketAddr>; 2] {
         let frontend = address(frontend);
-        self.client.run(move || [ask_tcp(frontend), ask_udp(frontend)])
+        self.client
+            .run(move || [ask_tcp(frontend), ask_udp(frontend)])
     }
 }
 
@@ -191,7 +197,11 @@ fn ask_tcp(frontend: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 fn ask_udp(frontend: SocketAddr) -> io::Result<SocketAddr> {
-    let any = if frontend.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if frontend.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(frontend)?;

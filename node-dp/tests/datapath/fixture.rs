@@ -182,6 +182,7 @@ impl Service {
     /// The same, for traffic from outside the cluster.
     pub(crate) fn external(mut self) -> Self {
         self.is_external = true;
+        self.frontend = self.frontend.from_outside();
         self
     }
 

@@ -35,7 +35,9 @@ impl Host {
             }
         });
         let tid = tid_rx.recv().unwrap();
-        ip(&format!("link add {device} type veth peer name eth0 netns {tid}"));
+        ip(&format!(
+            "link add {device} type veth peer name eth0 netns {tid}"
+        ));
         ip(&format!("link set {device} up"));
         let host = Self {
             tasks: Some(tasks),
@@ -47,7 +49,10 @@ impl Host {
             ip("link set lo up");
             ip("link set eth0 up");
             for address in addresses {
-                ip(&format!("address add {address} dev eth0{}", nodad(&address)));
+                ip(&format!(
+                    "address add {address} dev eth0{}",
+                    nodad(&address)
+                ));
             }
             for gateway in gateways {
                 ip(&format!("route add default via {gateway}"));
@@ -81,7 +86,10 @@ impl Drop for Host {
 
 /// Gives the node's end of a host's device an address.
 pub(crate) fn address_of(device: &str, address: &str) {
-    ip(&format!("address add {address} dev {device}{}", nodad(address)));
+    ip(&format!(
+        "address add {address} dev {device}{}",
+        nodad(address)
+    ));
 }
 
 /// Makes the node forward packets, and check where they come from as strictly as can be.

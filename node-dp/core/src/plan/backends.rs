@@ -4,13 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint},
-    name::ClusterName,
+    name::{ClusterName, NodeName},
     service::ServicePort,
     view::MergedService,
 };
 use node_dp_common::BackendValue;
 
-use super::frontends::Wanted;
+use super::frontends::{Reach, Wanted};
+
+/// The node that plans, by which backends are told that run on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) cluster: &'a ClusterName,
+    /// `None` where it does not matter: then no backend runs here.
+    pub(super) node: Option<&'a NodeName>,
+}
+
+impl Here<'_> {
+    fn is_at(&self, cluster: &ClusterName, endpoint: &Endpoint) -> bool {
+        cluster == self.cluster && endpoint.node.is_some() && endpoint.node.as_ref() == self.node
+    }
+}
 
 /// The backends of a frontend that its family can reach, by cluster; none of them is empty.
 ///
@@ -19,12 +33,13 @@ use super::frontends::Wanted;
 pub(super) fn of(
     service: &MergedService,
     wanted: Wanted<'_>,
+    here: Here<'_>,
 ) -> BTreeMap<ClusterName, BTreeSet<BackendValue>> {
-    let ready = those(service, wanted, |conditions| conditions.ready);
+    let ready = those(service, wanted, here, |conditions| conditions.ready);
     if !ready.is_empty() {
         return ready;
     }
-    those(service, wanted, |conditions| {
+    those(service, wanted, here, |conditions| {
         conditions.serving && conditions.terminating
     })
 }
@@ -32,6 +47,7 @@ pub(super) fn of(
 fn those(
     service: &MergedService,
     wanted: Wanted<'_>,
+    here: Here<'_>,
     serves: impl Fn(Conditions) -> bool,
 ) -> BTreeMap<ClusterName, BTreeSet<BackendValue>> {
     let mut backends: BTreeMap<ClusterName, BTreeSet<BackendValue>> = BTreeMap::new();
@@ -40,8 +56,14 @@ fn those(
         let values: BTreeSet<BackendValue> = endpoints
             .iter()
             .filter(|(ip, endpoint)| ip.is_ipv4() == is_ipv4 && serves(endpoint.conditions))
+            .filter(|(_, endpoint)| {
+                wanted.reach != Reach::OutsideLocal || here.is_at(cluster, endpoint)
+            })
             .filter_map(|(ip, endpoint)| {
-                Some(BackendValue::new(*ip, number(endpoint, wanted.port)?))
+                let value = BackendValue::new(*ip, number(endpoint, wanted.port)?);
+                // Sockets reach all backends alike.
+                let is_marked = wanted.reach.is_outside() && here.is_at(cluster, endpoint);
+                Some(if is_marked { value.local() } else { value })
             })
             .collect();
         if !values.is_empty() {

@@ -1,13 +1,17 @@
 //! Which frontends a service asks for, which endpoints are behind each, and which of its ports get none.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use cluster_registry::{
     name::ClusterName,
     service::{IpMode, Protocol, Service, ServicePort, Timestamp},
-    traffic::IpFamily,
+    traffic::{IpFamily, TrafficPolicy},
     view::{Endpoints, MergedService},
 };
+use ipnet::IpNet;
 use node_dp_common::FrontendKey;
 
 use super::Problem;
@@ -18,6 +22,8 @@ pub(super) struct Wanted<'a> {
     pub(super) frontend: FrontendKey,
     pub(super) port: &'a ServicePort,
     pub(super) reach: Reach,
+    /// Whether it is an address of the load balancer, which keeps to the service's source ranges.
+    pub(super) is_balanced: bool,
 }
 
 /// Whose endpoints are behind a frontend.
@@ -27,6 +33,20 @@ pub(super) enum Reach {
     Service,
     /// Those of the clusters that export the service and its port.
     Import,
+    /// Those of the service, for clients from outside the cluster.
+    Outside,
+    /// Those of the service on the node itself, for clients from outside the cluster.
+    OutsideLocal,
+}
+
+impl Reach {
+    /// Whether clients come from outside the cluster.
+    pub(super) fn is_outside(self) -> bool {
+        match self {
+            Self::Outside | Self::OutsideLocal => true,
+            Self::Service | Self::Import => false,
+        }
+    }
 }
 
 impl Wanted<'_> {
@@ -36,14 +56,33 @@ impl Wanted<'_> {
         service: &'a MergedService,
     ) -> Box<dyn Iterator<Item = (&'a ClusterName, &'a Endpoints)> + 'a> {
         match self.reach {
-            Reach::Service => Box::new(service.endpoints.iter()),
+            Reach::Service | Reach::Outside | Reach::OutsideLocal => {
+                Box::new(service.endpoints.iter())
+            }
             Reach::Import => Box::new(service.import_endpoints_of(self.port)),
         }
     }
 }
 
-/// The frontends that a service asks for; each once.
-pub(super) fn frontends(service: &MergedService) -> impl Iterator<Item = Wanted<'_>> {
+impl Wanted<'_> {
+    /// Who may use the frontend; empty for everybody.
+    pub(super) fn source_ranges<'a>(&self, service: &'a MergedService) -> &'a [IpNet] {
+        let exposure = service
+            .local
+            .as_ref()
+            .and_then(|service| service.exposure.as_deref());
+        match exposure {
+            Some(exposure) if self.is_balanced => &exposure.source_ranges,
+            Some(_) | None => &[],
+        }
+    }
+}
+
+/// The frontends that a service asks for, each once; with those for clients from outside, if the node serves them.
+pub(super) fn frontends(
+    service: &MergedService,
+    serves_outside: bool,
+) -> impl Iterator<Item = Wanted<'_>> {
     let local = service.local.as_deref();
     let local = local.filter(|service| service.has_frontends());
     let own = local.into_iter().flat_map(|service| {
@@ -54,8 +93,11 @@ pub(super) fn frontends(service: &MergedService) -> impl Iterator<Item = Wanted<
         let ips = service.clusterset_ips.iter().copied();
         at(ips, &import.ports, Reach::Import)
     });
+    let outside = local.filter(|_| serves_outside).into_iter();
+    let outside = outside.flat_map(outside_of);
     let mut asked = BTreeSet::new();
     own.chain(import)
+        .chain(outside)
         .filter(move |wanted| asked.insert(wanted.frontend))
 }
 
@@ -94,6 +136,7 @@ fn at<'a>(
             frontend: FrontendKey::new(ip, port.port, port.protocol.number()),
             port,
             reach,
+            is_balanced: false,
         })
     })
 }
@@ -117,6 +160,60 @@ fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone {
     let outside =
         outside.filter(move |ip| families.is_empty() || families.contains(IpFamily::of(*ip)));
     service.cluster_ips.iter().copied().chain(outside)
+}
+
+/// Where clients from outside reach a service: at its node ports, its external IPs, and its load balancer's addresses.
+fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
+    let exposure = service.exposure.as_deref();
+    let policy = exposure.map(|exposure| exposure.traffic_policy);
+    let reach = match policy.unwrap_or_default() {
+        TrafficPolicy::Cluster => Reach::Outside,
+        TrafficPolicy::Local => Reach::OutsideLocal,
+    };
+    let balanced = exposure
+        .into_iter()
+        .flat_map(|exposure| &exposure.load_balancer)
+        .filter(|address| address.mode == IpMode::Vip)
+        .map(|address| (address.ip, true));
+    let external = exposure.into_iter().flat_map(|e| &e.external_ips);
+    let outside: Vec<(IpAddr, bool)> = balanced
+        .chain(external.map(|ip| (*ip, false)))
+        .filter(|(ip, _)| has_family(service, *ip))
+        .collect();
+    let any = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let any = any.into_iter().filter(|ip| has_family(service, *ip));
+    let ports = service.ports.iter();
+    let ports = ports.filter(|port| is_supported(port.protocol));
+    ports.flat_map(move |port| {
+        let number = port.protocol.number();
+        let node_port = port.node_port.into_iter().flat_map({
+            let any = any.clone();
+            move |node_port| any.clone().map(move |ip| (ip, node_port.get(), false))
+        });
+        let at_addresses = outside.clone().into_iter();
+        let at_addresses = at_addresses.map(|(ip, is_balanced)| (ip, port.port, is_balanced));
+        at_addresses
+            .chain(node_port)
+            .map(move |(ip, at, is_balanced)| Wanted {
+                frontend: FrontendKey::new(ip, at, number).from_outside(),
+                port,
+                reach,
+                is_balanced,
+            })
+    })
+}
+
+/// Whether a service is of the family of an address; one that does not say has those of its cluster IPs.
+fn has_family(service: &Service, ip: IpAddr) -> bool {
+    let families = service.ip_families;
+    if families.is_empty() {
+        let mut own = service.cluster_ips.iter();
+        return own.any(|own| own.is_ipv4() == ip.is_ipv4());
+    }
+    families.contains(IpFamily::of(ip))
 }
 
 fn is_supported(protocol: Protocol) -> bool {

@@ -15,8 +15,20 @@ use crate::fixture::{Service, address};
 
 /// A client and a frontend, a backend, the node, and a router on the way; of each family.
 const FAMILIES: [[&str; 5]; 2] = [
-    ["198.51.100.9:40000", "203.0.113.5:80", "10.1.0.1:8080", NODE_V4, "198.18.0.1"],
-    ["[fd51::9]:40000", "[fd03::5]:80", "[fd00:1::1]:8080", NODE_V6, "fd18::1"],
+    [
+        "198.51.100.9:40000",
+        "203.0.113.5:80",
+        "10.1.0.1:8080",
+        NODE_V4,
+        "198.18.0.1",
+    ],
+    [
+        "[fd51::9]:40000",
+        "[fd03::5]:80",
+        "[fd00:1::1]:8080",
+        NODE_V6,
+        "fd18::1",
+    ],
 ];
 
 #[test]
@@ -98,7 +110,9 @@ fn an_error_about_an_unknown_flow_passes_unchanged() {
 
 /// "Fragmentation needed" or "packet too big", quoting a packet. `to` may name a port, which is left out.
 fn too_big(from: &str, to: &str, quoted: Packet) -> Vec<u8> {
-    let to = to.parse().or_else(|_| to.parse().map(|to: std::net::SocketAddr| to.ip()));
+    let to = to
+        .parse()
+        .or_else(|_| to.parse().map(|to: std::net::SocketAddr| to.ip()));
     let ip = headers(from.parse().unwrap(), to.unwrap());
     let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]).ip(ip);
     let quote = quote(quoted);

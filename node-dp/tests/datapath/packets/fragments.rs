@@ -80,5 +80,9 @@ fn fragments(packet: Packet) -> [Vec<u8>; 2] {
 }
 
 fn part(segment: &[u8], offset: usize) -> &[u8] {
-    if offset == 0 { &segment[..CUT] } else { &segment[CUT..] }
+    if offset == 0 {
+        &segment[..CUT]
+    } else {
+        &segment[CUT..]
+    }
 }

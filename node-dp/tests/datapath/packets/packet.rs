@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{PacketBuilder, PacketBuilderStep, IpHeaders, Ipv4Header, Ipv6Header, ip_number};
+use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep, ip_number};
 use node_dp_common::{Tuple, conntrack::TcpFlags};
 
 use crate::fixture::{TCP, UDP, address};

@@ -68,17 +68,24 @@ fn only_clients_in_the_source_ranges_are_served() {
             .group(0, 0, &[address("[fd00:1::1]:8080")])
             .only_for("fd51::/64"),
     ];
-    Bench::run(&services.map(|service| service.external().local()), |bench| {
-        let ask = |from: &str, to: &str| bench.pass(Ingress, &tcp(from, to, TcpFlags::SYN).bytes());
+    Bench::run(
+        &services.map(|service| service.external().local()),
+        |bench| {
+            let ask =
+                |from: &str, to: &str| bench.pass(Ingress, &tcp(from, to, TcpFlags::SYN).bytes());
 
-        for from in ["198.51.100.15:1000", "192.0.2.77:1000"] {
-            assert!(matches!(ask(from, "203.0.113.5:80"), Passed(_)), "{from}");
-        }
-        assert!(matches!(ask("[fd51::9]:1000", "[fd03::5]:80"), Passed(_)));
-        assert_eq!(ask("198.51.100.16:1000", "203.0.113.5:80"), Dropped);
-        assert_eq!(ask("[fd51:0:0:1::9]:1000", "[fd03::5]:80"), Dropped);
-        assert_eq!(bench.datapath.drops().unwrap()[&DropReason::SourceRefused], 2);
-    });
+            for from in ["198.51.100.15:1000", "192.0.2.77:1000"] {
+                assert!(matches!(ask(from, "203.0.113.5:80"), Passed(_)), "{from}");
+            }
+            assert!(matches!(ask("[fd51::9]:1000", "[fd03::5]:80"), Passed(_)));
+            assert_eq!(ask("198.51.100.16:1000", "203.0.113.5:80"), Dropped);
+            assert_eq!(ask("[fd51:0:0:1::9]:1000", "[fd03::5]:80"), Dropped);
+            assert_eq!(
+                bench.datapath.drops().unwrap()[&DropReason::SourceRefused],
+                2
+            );
+        },
+    );
 }
 
 #[test]
@@ -104,7 +111,10 @@ fn a_flow_that_finds_no_port_is_refused_and_those_before_it_go_on() {
 
         let refused = u64::try_from(refused.count()).unwrap();
         assert!((5_000..7_000).contains(&refused), "{refused}");
-        assert_eq!(bench.datapath.drops().unwrap()[&DropReason::NoSourcePort], refused);
+        assert_eq!(
+            bench.datapath.drops().unwrap()[&DropReason::NoSourcePort],
+            refused
+        );
         assert_eq!(bench.pass(Ingress, &dial(0).bytes()), first);
     });
 }

@@ -16,9 +16,15 @@ use crate::fixture::{Service, TCP, UDP, address};
 fn flows() -> [(Packet, &'static str); 4] {
     let syn = TcpFlags::SYN;
     [
-        (tcp("198.51.100.9:40000", "203.0.113.5:80", syn), "10.1.0.1:8080"),
+        (
+            tcp("198.51.100.9:40000", "203.0.113.5:80", syn),
+            "10.1.0.1:8080",
+        ),
         (udp("198.51.100.9:40000", "203.0.113.5:53"), "10.1.0.1:5353"),
-        (tcp("[fd51::9]:40000", "[fd03::5]:80", syn), "[fd00:1::1]:8080"),
+        (
+            tcp("[fd51::9]:40000", "[fd03::5]:80", syn),
+            "[fd00:1::1]:8080",
+        ),
         (udp("[fd51::9]:40000", "[fd03::5]:53"), "[fd00:1::1]:5353"),
     ]
 }
@@ -56,7 +62,10 @@ fn a_backend_elsewhere_sees_the_node_and_the_client_the_frontend() {
             node.set_port(port);
             let wire = routed.between(node, address(backend));
 
-            assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(routed.bytes()));
+            assert_eq!(
+                bench.pass(Ingress, &dialled.bytes()),
+                Passed(routed.bytes())
+            );
             assert_eq!(bench.pass(Egress, &routed.bytes()), Passed(wire.bytes()));
             let [wire, routed, dialled] =
                 [wire, routed, dialled].map(|packet| flags_of_answer(packet.reply()));
@@ -70,19 +79,22 @@ fn a_backend_elsewhere_sees_the_node_and_the_client_the_frontend() {
 #[ignore = "needs root"]
 fn an_ipv4_datagram_without_a_checksum_gets_none() {
     let dialled = udp("198.51.100.9:40000", "203.0.113.5:53");
-    Bench::run(&[service(&dialled, "10.1.0.1:5353").external().local()], |bench| {
-        let without = |packet: Packet| {
-            let mut bytes = packet.bytes();
-            bytes[40..42].fill(0);
-            bytes
-        };
-        let there = dialled.between(dialled.from, address("10.1.0.1:5353"));
+    Bench::run(
+        &[service(&dialled, "10.1.0.1:5353").external().local()],
+        |bench| {
+            let without = |packet: Packet| {
+                let mut bytes = packet.bytes();
+                bytes[40..42].fill(0);
+                bytes
+            };
+            let there = dialled.between(dialled.from, address("10.1.0.1:5353"));
 
-        assert_eq!(
-            bench.pass(Ingress, &without(dialled)),
-            Passed(without(there))
-        );
-    });
+            assert_eq!(
+                bench.pass(Ingress, &without(dialled)),
+                Passed(without(there))
+            );
+        },
+    );
 }
 
 #[test]
@@ -92,18 +104,21 @@ fn a_node_port_is_served_at_every_address_of_the_node_and_nowhere_else() {
         Service::new(1, "0.0.0.0:30080", TCP).group(0, 0, &[address("10.1.0.1:8080")]),
         Service::new(2, "[::]:30080", TCP).group(0, 0, &[address("[fd00:1::1]:8080")]),
     ];
-    Bench::run(&services.map(|service| service.external().local()), |bench| {
-        for (from, to, backend) in [
-            ("198.51.100.9:40000", "192.0.2.1:30080", "10.1.0.1:8080"),
-            ("[fd51::9]:40000", "[fd02::1]:30080", "[fd00:1::1]:8080"),
-        ] {
-            let dialled = tcp(from, to, TcpFlags::SYN);
-            let there = dialled.between(dialled.from, address(backend));
-            assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(there.bytes()));
-        }
-        let elsewhere = tcp("198.51.100.9:40000", "192.0.2.77:30080", TcpFlags::SYN).bytes();
-        assert_eq!(bench.pass(Ingress, &elsewhere), Passed(elsewhere.clone()));
-    });
+    Bench::run(
+        &services.map(|service| service.external().local()),
+        |bench| {
+            for (from, to, backend) in [
+                ("198.51.100.9:40000", "192.0.2.1:30080", "10.1.0.1:8080"),
+                ("[fd51::9]:40000", "[fd02::1]:30080", "[fd00:1::1]:8080"),
+            ] {
+                let dialled = tcp(from, to, TcpFlags::SYN);
+                let there = dialled.between(dialled.from, address(backend));
+                assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(there.bytes()));
+            }
+            let elsewhere = tcp("198.51.100.9:40000", "192.0.2.77:30080", TcpFlags::SYN).bytes();
+            assert_eq!(bench.pass(Ingress, &elsewhere), Passed(elsewhere.clone()));
+        },
+    );
 }
 
 #[test]
@@ -111,7 +126,10 @@ fn a_node_port_is_served_at_every_address_of_the_node_and_nowhere_else() {
 fn two_frontends_with_one_backend_do_not_mix_up_a_clients_flows() {
     let backend = "10.1.0.1:8080";
     let services = [(1, "203.0.113.5:80"), (2, "203.0.113.6:80")].map(|(id, frontend)| {
-        Service::new(id, frontend, TCP).group(0, 0, &[address(backend)]).external().local()
+        Service::new(id, frontend, TCP)
+            .group(0, 0, &[address(backend)])
+            .external()
+            .local()
     });
     Bench::run(&services, |bench| {
         let first = tcp("198.51.100.9:40000", "203.0.113.5:80", TcpFlags::SYN);
@@ -139,7 +157,10 @@ fn a_pod_that_dials_itself_hears_the_node() {
         let routed = tcp(&pod, "10.1.0.1:8080", TcpFlags::SYN);
         let wire = tcp(&node, "10.1.0.1:8080", TcpFlags::SYN);
 
-        assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(routed.bytes()));
+        assert_eq!(
+            bench.pass(Ingress, &dialled.bytes()),
+            Passed(routed.bytes())
+        );
         assert_eq!(bench.pass(Egress, &routed.bytes()), Passed(wire.bytes()));
         let back = bench.pass(Ingress, &wire.reply().bytes());
         assert_eq!(back, Passed(routed.reply().bytes()));
@@ -152,22 +173,25 @@ fn a_pod_that_dials_itself_hears_the_node() {
 #[ignore = "needs root"]
 fn a_new_connection_on_the_ports_of_a_closed_one_is_routed_anew() {
     let dialled = tcp("198.51.100.9:40000", "203.0.113.5:80", TcpFlags::SYN);
-    Bench::run(&[service(&dialled, "10.1.0.1:8080").external().local()], |bench| {
-        assert!(matches!(bench.pass(Ingress, &dialled.bytes()), Passed(_)));
-        let moved = service(&dialled, "10.1.0.2:8080").external().local();
-        crate::fixture::install(&mut bench.datapath, &[moved]);
-        let at = |backend: &str, flags| {
-            let packet = dialled.flags(flags);
-            packet.between(packet.from, address(backend)).bytes()
-        };
+    Bench::run(
+        &[service(&dialled, "10.1.0.1:8080").external().local()],
+        |bench| {
+            assert!(matches!(bench.pass(Ingress, &dialled.bytes()), Passed(_)));
+            let moved = service(&dialled, "10.1.0.2:8080").external().local();
+            crate::fixture::install(&mut bench.datapath, &[moved]);
+            let at = |backend: &str, flags| {
+                let packet = dialled.flags(flags);
+                packet.between(packet.from, address(backend)).bytes()
+            };
 
-        let ack = bench.pass(Ingress, &dialled.flags(TcpFlags::ACK).bytes());
-        assert_eq!(ack, Passed(at("10.1.0.1:8080", TcpFlags::ACK)));
-        let reset = bench.pass(Ingress, &dialled.flags(TcpFlags::RST).bytes());
-        assert_eq!(reset, Passed(at("10.1.0.1:8080", TcpFlags::RST)));
-        let again = bench.pass(Ingress, &dialled.bytes());
-        assert_eq!(again, Passed(at("10.1.0.2:8080", TcpFlags::SYN)));
-    });
+            let ack = bench.pass(Ingress, &dialled.flags(TcpFlags::ACK).bytes());
+            assert_eq!(ack, Passed(at("10.1.0.1:8080", TcpFlags::ACK)));
+            let reset = bench.pass(Ingress, &dialled.flags(TcpFlags::RST).bytes());
+            assert_eq!(reset, Passed(at("10.1.0.1:8080", TcpFlags::RST)));
+            let again = bench.pass(Ingress, &dialled.bytes());
+            assert_eq!(again, Passed(at("10.1.0.2:8080", TcpFlags::SYN)));
+        },
+    );
 }
 
 #[test]

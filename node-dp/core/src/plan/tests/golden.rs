@@ -2,9 +2,13 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the files anew; read the difference before committing it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, num::NonZeroU16, path::PathBuf};
 
-use cluster_registry::endpoint::Conditions;
+use cluster_registry::{
+    endpoint::Conditions,
+    service::{Exposure, IpMode, LoadBalancerIp, ServiceKind},
+    traffic::TrafficPolicy,
+};
 
 use super::*;
 
@@ -80,6 +84,62 @@ fn a_failover_writes_one_line() {
     planner.rule(&name("west"), Ruling::Up);
     dump.step("west back", &planner);
     dump.compare("failover");
+}
+
+#[test]
+fn clients_from_outside_have_frontends_of_their_own() {
+    let mut world = World::new();
+    world.cluster("west");
+    world.service("web", "10.0.1.1");
+    world.service("web", "fd00:1::1");
+    for (cluster, address, node) in [
+        ("east", "10.1.0.1", Some("n1")),
+        ("east", "10.1.0.2", Some("n2")),
+        ("east", "fd00:1:1::1", Some("n1")),
+        ("west", "10.2.0.1", Some("n1")),
+    ] {
+        world.endpoint_on(cluster, "web", address, node);
+    }
+    let planner = || Planner::adopt(name("east"), Image::default()).on_node(node("n1"));
+    let step = |world: &World, title: &str, planner: &mut Planner, dump: &mut Dump| {
+        world.sync(planner);
+        dump.step(title, planner);
+    };
+
+    let mut planner = planner();
+    let mut dump = Dump(String::new());
+    world.local("web").kind = ServiceKind::NodePort;
+    world.local("web").ports[0].node_port = NonZeroU16::new(30_080);
+    step(&world, "node port", &mut planner, &mut dump);
+    world.local("web").kind = ServiceKind::LoadBalancer;
+    world.local("web").exposure = Some(Box::new(Exposure {
+        external_ips: vec![ip("198.51.100.7")],
+        load_balancer: vec![
+            vip("203.0.113.5", IpMode::Vip),
+            vip("203.0.113.6", IpMode::Proxy),
+        ],
+        source_ranges: vec!["192.0.2.0/24".parse().unwrap()],
+        ..Exposure::default()
+    }));
+    step(&world, "load balancer", &mut planner, &mut dump);
+    let exposure = world.local("web").exposure.as_mut().unwrap();
+    exposure.traffic_policy = TrafficPolicy::Local;
+    exposure.source_ranges.clear();
+    step(&world, "policy local", &mut planner, &mut dump);
+    world.local("web").exposure = None;
+    world.local("web").kind = ServiceKind::ClusterIp;
+    world.local("web").ports[0].node_port = None;
+    step(&world, "cluster ip", &mut planner, &mut dump);
+    dump.compare("outside");
+}
+
+fn vip(address: &str, mode: IpMode) -> LoadBalancerIp {
+    let ip = ip(address);
+    LoadBalancerIp { ip, mode }
+}
+
+fn node(label: &str) -> NodeName {
+    NodeName::parse(label).unwrap()
 }
 
 struct Dump(String);

@@ -161,7 +161,7 @@ type Groups = BTreeMap<(u8, String), BTreeSet<BackendValue>>;
 
 /// What the maps mean, without the numbers that history gave out.
 fn meaning(maps: &Image) -> BTreeMap<FrontendKey, Groups> {
-    let meaning_of = |service: &node_dp_common::ServiceValue| {
+    let meaning_of = |service: &ServiceValue| {
         let groups = service.groups().iter();
         groups
             .map(|group| {

@@ -88,12 +88,27 @@ impl World {
     ) {
         let endpoint = Endpoint {
             conditions,
-            ..Endpoint::ready([EndpointPort {
-                name: None,
-                protocol: Protocol::Tcp,
-                port: 8080,
-            }])
+            ..serving()
         };
+        self.put(cluster, label, address, endpoint);
+    }
+
+    /// A ready endpoint that runs on a node.
+    pub(super) fn endpoint_on(
+        &mut self,
+        cluster: &str,
+        label: &str,
+        address: &str,
+        node: Option<&str>,
+    ) {
+        let endpoint = Endpoint {
+            node: node.map(|node| NodeName::parse(node).unwrap()),
+            ..serving()
+        };
+        self.put(cluster, label, address, endpoint);
+    }
+
+    fn put(&mut self, cluster: &str, label: &str, address: &str, endpoint: Endpoint) {
         let merged = self.services.entry(service(label)).or_default();
         let endpoints = merged.endpoints.get_or_default(&name(cluster));
         endpoints.insert(ip(address), Arc::new(endpoint));
@@ -153,6 +168,14 @@ pub(super) fn service(label: &str) -> ServiceName {
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+fn serving() -> Endpoint {
+    Endpoint::ready([EndpointPort {
+        name: None,
+        protocol: Protocol::Tcp,
+        port: 8080,
+    }])
 }
 
 fn port(protocol: Protocol) -> ServicePort {
