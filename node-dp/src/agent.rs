@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | dialer | the session with the gateway | on shutdown |
 //! | announce | what this node announces | on shutdown |
+//! | upkeep | table of flows, the node's addresses in the maps | on shutdown |
 //! | reconcile | replica, planner, maps | on shutdown, or with the dialer |
 //! | device | tunnel device, routes, prober | on shutdown |
 //! | admin | health, metrics, status | on shutdown |
@@ -43,12 +44,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     announce::Announce,
     config::Config,
-    datapath::{Datapath, DatapathConfig},
+    datapath::{Datapath, DatapathConfig, Upkeep},
     device::{Device, DeviceSettings},
     metrics::Metrics,
     reconcile::{Inputs, Outputs, Reconcile, TunnelSide},
     status::StatusSource,
     tunnel::{self, Implementation, Tunnel},
+    upkeep::UpkeepTask,
 };
 
 /// How many reports of the session may wait: beyond, the gateway is not read, and it conflates.
@@ -110,6 +112,7 @@ impl Opened {
             .with_context(|| format!("listening on {}", config.admin_listen))?;
         let (datapath, adoption) = Datapath::open(DatapathConfig {
             bpffs: config.bpffs.clone(),
+            devices: config.devices.clone(),
             ..DatapathConfig::new(config.cgroup.clone())
         })
         .context("opening the datapath")?;
@@ -147,7 +150,7 @@ async fn start(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<TaskTracker> {
     let started_at = SystemTime::now();
-    let opened = Opened::open(&config).await?;
+    let mut opened = Opened::open(&config).await?;
     let announced = opened.announced(&config);
     let side = opened.tunnel_side(&config);
     let features = opened.datapath.features().to_vec();
@@ -171,7 +174,8 @@ async fn start(
         plan: plan_tx,
         targets: targets_tx,
     };
-    let reconcile = Reconcile::open(
+    spawn_upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
+    let mut reconcile = Reconcile::open(
         config.cluster.clone(),
         opened.datapath,
         side,
@@ -180,6 +184,9 @@ async fn start(
         metrics.clone(),
     )
     .context("reading the maps")?;
+    if !config.devices.is_empty() {
+        reconcile = reconcile.serving_outside(config.node.clone());
+    }
     tasks.spawn(reconcile.run());
     if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {
@@ -241,6 +248,25 @@ async fn open_tunnel(
     };
     let tunnel = settings.open().await.context("opening the tunnel")?;
     Ok(Some((settings, tunnel)))
+}
+
+/// Only a node with devices to serve has flows and needs its addresses.
+fn spawn_upkeep(
+    tasks: &TaskTracker,
+    config: &Config,
+    upkeep: Option<Upkeep>,
+    shutdown: &CancellationToken,
+) {
+    let (Some(device), Some(upkeep)) = (config.devices.first().cloned(), upkeep) else {
+        return;
+    };
+    let task = UpkeepTask {
+        upkeep,
+        device,
+        tunnel_addresses: config.tunnel_addresses.clone(),
+        shutdown: shutdown.clone(),
+    };
+    tasks.spawn(task.run());
 }
 
 fn spawn_admin(

@@ -1,6 +1,12 @@
 //! The agent's flags, and what they come to once checked.
 
-use std::{fmt, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use certs::identity::{ParseIdError, TrustDomain};
 use clap::Parser;
@@ -63,6 +69,24 @@ pub struct Args {
     /// The cgroup v2 directory whose processes see the services [default: where cgroup2 is mounted].
     #[arg(long, env = "ISTHMUS_CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
+    /// The devices at which packets from outside are translated: node ports, external IPs, load balancers; several are
+    /// separated by commas. An address of the first one stands for clients whose backend is on another node.
+    #[arg(
+        long,
+        env = "ISTHMUS_DEVICE",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub device: Vec<String>,
+    /// The node's address within its pods' prefix, which stands for outside clients of other clusters' backends; one per
+    /// family.
+    #[arg(
+        long,
+        env = "ISTHMUS_TUNNEL_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub tunnel_address: Vec<IpAddr>,
     /// Which WireGuard carries traffic between clusters: auto, kernel, userspace, or off for none.
     #[arg(long, env = "ISTHMUS_TUNNEL", default_value = "auto")]
     pub tunnel: String,
@@ -161,6 +185,10 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// The cgroup whose processes see the services.
     pub cgroup: PathBuf,
+    /// The devices at which packets are translated.
+    pub devices: Vec<String>,
+    /// The addresses that stand for outside clients of other clusters' backends.
+    pub tunnel_addresses: BTreeSet<IpAddr>,
     /// Which tunnels; `None` for none.
     pub tunnel: Option<tunnel::Mode>,
     /// The name of the tunnel device.
@@ -244,6 +272,8 @@ impl TryFrom<Args> for Config {
             state_dir: args.state_dir,
             bpffs: args.bpffs,
             cgroup,
+            devices: args.device,
+            tunnel_addresses: args.tunnel_address.into_iter().collect(),
             tunnel: parse_tunnel(&args.tunnel)?,
             tunnel_device: args.tunnel_device,
             tunnel_mtu: args.tunnel_mtu,
@@ -273,6 +303,8 @@ impl fmt::Display for Config {
             "state-dir": self.state_dir,
             "bpffs": self.bpffs,
             "cgroup": self.cgroup,
+            "device": self.devices,
+            "tunnel-address": self.tunnel_addresses,
             "tunnel": tunnel,
             "tunnel-device": self.tunnel_device,
             "tunnel-mtu": self.tunnel_mtu,

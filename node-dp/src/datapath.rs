@@ -10,10 +10,10 @@ mod devices;
 mod features;
 mod hooks;
 mod interfaces;
-mod node;
 mod object;
 mod pins;
 mod sys;
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
@@ -26,16 +26,16 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray},
 };
 use node_dp_common::{
-    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FrontendKey,
-    MaglevKey, MaglevValue, NodeValue, ServiceValue, SourceKey,
+    BackendKey, BackendValue, ClusterValue, DropReason, FrontendKey, MaglevKey, MaglevValue,
+    ServiceValue, SourceKey,
 };
 
 pub use contents::{ApplyError, ReadError};
 pub use devices::Attachment;
 pub use features::Feature;
 pub use hooks::AttachError;
-pub use node::NodeAddresses;
 pub use object::MapSizes;
+pub use upkeep::{NodeAddresses, SweepError, Upkeep};
 
 use object::Programs;
 
@@ -134,10 +134,9 @@ pub struct Datapath {
     clusters: Array<MapData, ClusterValue>,
     maglev: HashMap<MapData, MaglevKey, MaglevValue>,
     source_ranges: LpmTrie<MapData, SourceKey, u32>,
-    node: Array<MapData, NodeValue>,
-    local_addresses: HashMap<MapData, Address, u32>,
-    flows: HashMap<MapData, FlowKey, FlowValue>,
     drops: PerCpuArray<MapData, u64>,
+    /// The maps that want upkeep, until they are taken.
+    upkeep: Option<Upkeep>,
     features: Vec<Feature>,
     /// The programs, until they are attached.
     waiting: Option<Programs>,
@@ -162,9 +161,13 @@ impl Datapath {
             clusters: loaded.map("CLUSTERS")?,
             maglev: loaded.map("MAGLEV")?,
             source_ranges: loaded.map("SOURCE_RANGES")?,
-            node: loaded.map("NODE")?,
-            local_addresses: loaded.map("LOCAL_ADDRESSES")?,
-            flows: loaded.map("FLOWS")?,
+            upkeep: Some(Upkeep {
+                node: loaded.map("NODE")?,
+                local_addresses: loaded.map("LOCAL_ADDRESSES")?,
+                flows_fd: loaded.hash_map_fd("FLOWS")?,
+                flows: loaded.map("FLOWS")?,
+                cursor: None,
+            }),
             drops: loaded.map("DROPS")?,
             features: features::report(loaded.can_set_retval(), config.attachment),
             waiting: Some(loaded.into_programs()),
@@ -185,12 +188,7 @@ impl Datapath {
             return Ok(());
         };
         hooks::attach_all(programs, &self.config)?;
-        if !self.config.devices.is_empty() {
-            devices::load_all(programs)?;
-        }
-        for device in &self.config.devices {
-            devices::attach(programs, &self.config.bpffs, self.config.attachment, device)?;
-        }
+        devices::attach_all(programs, &self.config)?;
         self.waiting = None;
         let directory = pins::maps_directory(&self.config.bpffs, self.config.sizes);
         pins::remove_other_maps(&self.config.bpffs, &directory)
@@ -209,6 +207,16 @@ impl Datapath {
     /// What the kernel offers, and what was chosen for it.
     pub fn features(&self) -> &[Feature] {
         &self.features
+    }
+
+    /// The maps that want upkeep, for whoever keeps them up; once.
+    pub fn take_upkeep(&mut self) -> Option<Upkeep> {
+        self.upkeep.take()
+    }
+
+    /// Seconds since boot, by which flows age.
+    pub fn seconds_since_boot() -> u32 {
+        sys::seconds_since_boot()
     }
 
     /// Detaches all programs and removes all maps that are pinned in `bpffs`, whichever version of the agent made them.

@@ -12,3 +12,4 @@ pub mod probe;
 mod reconcile;
 mod status;
 pub mod tunnel;
+mod upkeep;

@@ -20,7 +20,7 @@ use std::{
 };
 
 use cluster_registry::{
-    name::{ClusterName, ServiceName},
+    name::{ClusterName, NodeName, ServiceName},
     trace::TraceContext,
 };
 use isthmus_daemon::{readiness::ReadyGuard, trace};
@@ -159,6 +159,14 @@ impl<M: Maps> Reconcile<M> {
             ready: Some(ready),
             metrics,
         })
+    }
+
+    /// Serves clients from outside too, on a node.
+    pub(crate) fn serving_outside(self, node: NodeName) -> Self {
+        Self {
+            planner: self.planner.on_node(node),
+            ..self
+        }
     }
 
     /// Reconciles.

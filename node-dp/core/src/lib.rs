@@ -14,6 +14,7 @@
 
 mod allocate;
 pub mod diff;
+pub mod expiry;
 pub mod image;
 pub mod plan;
 mod prefix;

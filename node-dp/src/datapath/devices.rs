@@ -3,7 +3,12 @@
 //! Links are pinned and filters stay by themselves, so packets are translated while no agent runs; a restarted agent swaps
 //! the program of each in one step.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
@@ -11,6 +16,7 @@ use aya::programs::{
 };
 
 use super::{
+    DatapathConfig,
     hooks::{AttachError, HookError, open_if_there, pin_in_place},
     interfaces::{self, Interface},
     object::Programs,
@@ -40,6 +46,9 @@ impl Attachment {
 /// Where a filter stands among those of a device: first, so that no other one ends a packet's way before it is translated.
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0x15);
+
+/// How the names of programs begin.
+const PREFIX: &str = "isthmus_";
 
 /// A program for a hook of devices.
 struct DeviceHook {
@@ -74,8 +83,58 @@ impl DeviceHook {
     }
 }
 
-/// Loads all programs of devices.
-pub(super) fn load_all(programs: &mut Programs) -> Result<(), AttachError> {
+/// Attaches the programs to the configured devices, in place of those of a former run, and takes them off all others.
+pub(super) fn attach_all(
+    programs: &mut Programs,
+    config: &DatapathConfig,
+) -> Result<(), AttachError> {
+    let mut pinned = BTreeSet::new();
+    if !config.devices.is_empty() {
+        load_all(programs)?;
+    }
+    for device in &config.devices {
+        pinned.extend(attach(programs, config, device)?);
+    }
+    let filtered: &[String] = match config.attachment {
+        Attachment::Tcx => &[],
+        Attachment::Clsact => &config.devices,
+    };
+    detach_links(&config.bpffs, &pinned)
+        .and_then(|()| detach_filters(filtered))
+        .map_err(|error| failed("of other devices", error))
+}
+
+/// Removes the filters of a former run from all devices but some.
+pub(super) fn detach_filters(but: &[String]) -> io::Result<()> {
+    for device in interfaces::names()? {
+        if but.contains(&device) {
+            continue;
+        }
+        for hook in HOOKS {
+            for program in [hook.ethernet, hook.bare] {
+                // That there is none, or not even a qdisc, is the usual case.
+                drop(tc::qdisc_detach_program(&device, hook.direction, program));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the links to devices but those of some pins.
+fn detach_links(bpffs: &Path, but: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for pin in pins::links(bpffs)? {
+        let is_ours = pin
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if is_ours && !but.contains(&pin) {
+            sys::detach_link(sys::open_pin(&pin)?.as_fd())?;
+            fs::remove_file(pin)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_all(programs: &mut Programs) -> Result<(), AttachError> {
     for hook in HOOKS {
         for name in [hook.ethernet, hook.bare] {
             let load = programs
@@ -87,22 +146,23 @@ pub(super) fn load_all(programs: &mut Programs) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Attaches the programs to a device, in place of those of a former run.
-pub(super) fn attach(
+/// Attaches the programs to a device; returns where links are pinned.
+fn attach(
     programs: &mut Programs,
-    bpffs: &Path,
-    attachment: Attachment,
+    config: &DatapathConfig,
     name: &str,
-) -> Result<(), AttachError> {
+) -> Result<Vec<PathBuf>, AttachError> {
+    let mut pinned = Vec::new();
     for hook in HOOKS {
         let device = interfaces::find(name).map_err(|error| failed(hook.ethernet, error))?;
         let label = hook.program(device);
         let program = programs
             .device_program(label)
             .map_err(|error| failed(label, error))?;
-        let attached = match attachment {
+        let attached = match config.attachment {
             Attachment::Tcx => {
-                let pin = pins::link(bpffs, &format!("{label}-{}", device.index));
+                let pin = pins::link(&config.bpffs, &format!("{label}-{}", device.index));
+                pinned.push(pin.clone());
                 attach_link(program, &pin, device, (name, hook.direction))
             }
             Attachment::Clsact => attach_filter(program, name, hook.direction),
@@ -112,20 +172,7 @@ pub(super) fn attach(
             source,
         })?;
     }
-    Ok(())
-}
-
-/// Removes the filters of a former run from all devices; links go with their pins.
-pub(super) fn detach_filters() -> io::Result<()> {
-    for device in interfaces::names()? {
-        for hook in HOOKS {
-            for program in [hook.ethernet, hook.bare] {
-                // That there is none, or not even a qdisc, is the usual case.
-                drop(tc::qdisc_detach_program(&device, hook.direction, program));
-            }
-        }
-    }
-    Ok(())
+    Ok(pinned)
 }
 
 fn attach_link(

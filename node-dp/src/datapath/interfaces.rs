@@ -33,10 +33,12 @@ pub(super) fn names() -> io::Result<BTreeSet<String>> {
     Ok(getifaddrs()?.map(|entry| entry.interface_name).collect())
 }
 
-/// All addresses of all devices.
-pub(super) fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+/// All addresses, each with the name of its device.
+pub(super) fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
     let entries = getifaddrs()?;
-    Ok(entries.filter_map(|entry| ip(&entry.address?)).collect())
+    Ok(entries
+        .filter_map(|entry| Some((entry.interface_name, ip(&entry.address?)?)))
+        .collect())
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {

@@ -1,6 +1,9 @@
 //! The object file with programs and maps, and how it is loaded.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
@@ -142,6 +145,18 @@ impl Loaded {
     {
         let map = self.ebpf.take_map(name).ok_or(OpenError::NoSuchMap(name))?;
         M::try_from(map).map_err(|source| OpenError::Map { name, source })
+    }
+
+    /// A descriptor of a hash map of its own, for calls that aya does not make.
+    pub(super) fn hash_map_fd(&self, name: &'static str) -> Result<OwnedFd, OpenError> {
+        let Some(Map::HashMap(data)) = self.ebpf.map(name) else {
+            return Err(OpenError::NoSuchMap(name));
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        fd.map_err(|io_error| OpenError::Map {
+            name,
+            source: MapError::IoError(io_error),
+        })
     }
 
     /// Whether programs can choose the error that a refused call returns.

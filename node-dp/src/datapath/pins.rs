@@ -56,6 +56,12 @@ pub(super) fn link(bpffs: &Path, hook: &str) -> PathBuf {
     bpffs.join(LINKS).join(hook)
 }
 
+/// Where links are pinned.
+pub(super) fn links(bpffs: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(bpffs.join(LINKS))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
 /// What is there, seen from an agent whose maps are in `own`.
 ///
 /// While other maps are there, they are the ones that serve, even if the own ones have been made: a former run ended
@@ -83,7 +89,7 @@ pub(super) fn remove_all(bpffs: &Path) -> Result<(), OpenError> {
     if !is_on(bpffs, BPF_FS_MAGIC) {
         return Ok(());
     }
-    devices::detach_filters().map_err(|source| unusable(bpffs, source))?;
+    devices::detach_filters(&[]).map_err(|source| unusable(bpffs, source))?;
     let links = bpffs.join(LINKS);
     hooks::detach_all(&links).map_err(|source| unusable(&links, source))?;
     for directory in other_maps(bpffs, Path::new(""))? {

@@ -1,4 +1,4 @@
-//! The calls of bpf(2) for pinned links, which aya keeps to itself.
+//! The calls of bpf(2) that aya keeps to itself: for pinned links, and for many entries at once.
 
 use std::{
     ffi::CString,
@@ -10,8 +10,11 @@ use std::{
     path::Path,
 };
 
+use aya::Pod;
+
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -38,6 +41,20 @@ struct LinkUpdateAttribute {
 #[repr(C)]
 struct LinkDetachAttribute {
     link: u32,
+}
+
+/// `bpf_attr` for `BPF_MAP_LOOKUP_BATCH`.
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttribute {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
 }
 
 /// `bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
@@ -122,6 +139,59 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
     Ok(info)
+}
+
+/// Entries of a hash map.
+pub(super) struct Batch<K, V> {
+    pub(super) entries: Vec<(K, V)>,
+    /// Where to go on; `None` at the end.
+    pub(super) next: Option<u32>,
+}
+
+/// Reads about `count` entries of a hash map, from a former batch on (5.6).
+pub(super) fn next_entries<K: Pod, V: Pod>(
+    map: impl AsFd,
+    from: Option<u32>,
+    count: usize,
+) -> io::Result<Batch<K, V>> {
+    let mut keys = Vec::<K>::with_capacity(count);
+    let mut values = Vec::<V>::with_capacity(count);
+    let (from, mut next) = (from.as_ref(), 0u32);
+    let mut attribute = BatchAttribute {
+        from: from.map_or(0, |from| std::ptr::from_ref(from) as u64),
+        next: (&raw mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(count).map_err(io::Error::other)?,
+        map: number(map.as_fd()),
+        ..BatchAttribute::default()
+    };
+    let is_end = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attribute) {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) => return Err(error),
+    };
+    let read = usize::try_from(attribute.count).map_err(io::Error::other)?;
+    // SAFETY: the kernel wrote so many of each, no more than there is room for, and any bytes are a valid value.
+    unsafe {
+        keys.set_len(read.min(count));
+        values.set_len(read.min(count));
+    }
+    Ok(Batch {
+        entries: keys.into_iter().zip(values).collect(),
+        next: (!is_end).then_some(next),
+    })
+}
+
+/// Seconds since boot, by the clock that the programs read.
+pub(super) fn seconds_since_boot() -> u32 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the struct lives until the call returns, and the clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    u32::try_from(time.tv_sec).unwrap_or(u32::MAX)
 }
 
 /// The least rights of a process before 5.11 limit how much memory its maps take; the agent's are bounded by their sizes.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use node_dp::datapath::{Attachment, Datapath, DatapathConfig, NodeAddresses};
+use node_dp::datapath::{Attachment, Datapath, DatapathConfig, NodeAddresses, Upkeep};
 use node_dp_common::DropReason;
 
 use crate::{
@@ -26,6 +26,8 @@ struct World {
     _pod: Host,
     _elsewhere: Host,
     datapath: Datapath,
+    upkeep: Upkeep,
+    config: DatapathConfig,
 }
 
 impl World {
@@ -62,7 +64,7 @@ impl World {
                 attachment,
                 ..node.config()
             };
-            let (mut datapath, _) = Datapath::open(config).unwrap();
+            let (mut datapath, _) = Datapath::open(config.clone()).unwrap();
             install(&mut datapath, services);
             let ips = |texts: &[&str]| {
                 texts
@@ -75,14 +77,24 @@ impl World {
                 masquerade: ips(&["10.2.0.254", "fd00:2::254"]),
                 ..NodeAddresses::default()
             };
-            datapath.set_node(&addresses).unwrap();
+            let mut upkeep = datapath.take_upkeep().unwrap();
+            upkeep.set_node(&addresses).unwrap();
             body(&mut Self {
                 client,
                 _pod: pod,
                 _elsewhere: elsewhere,
                 datapath,
+                upkeep,
+                config,
             });
         });
+    }
+
+    /// Checks that there is an answer by TCP and by UDP.
+    fn answers(&self, frontend: &str) {
+        for seen in self.ask(frontend) {
+            seen.unwrap();
+        }
     }
 
     /// Whom the server at an address says it sees; by TCP and by UDP.
@@ -210,4 +222,51 @@ fn ask_udp(frontend: SocketAddr) -> io::Result<SocketAddr> {
     let length = socket.recv(&mut buffer)?;
     let said = String::from_utf8_lossy(&buffer[..length]);
     said.parse().map_err(io::Error::other)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn silent_flows_are_swept_and_others_go_on() {
+    let services = node_ports("10.2.0.1:8080", "[fd00:2::1]:8080");
+    World::run(Attachment::best(), &services, |world| {
+        let now = Datapath::seconds_since_boot();
+        for frontend in ["192.0.2.1:30080", "[fd02::1]:30080"] {
+            world.answers(frontend);
+        }
+
+        assert_eq!(world.upkeep.sweep(now).unwrap(), 0);
+        // The datagrams of both families, once they are silent; then the connections, which both ends have closed.
+        assert!(world.upkeep.is_through());
+        assert_eq!(world.upkeep.sweep(now + 3600).unwrap(), 4);
+        assert_eq!(world.upkeep.sweep(now + 3600).unwrap(), 0);
+        world.answers("192.0.2.1:30080");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_restarted_agent_keeps_flows_and_leaves_devices_that_it_no_longer_serves() {
+    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+        let services = node_ports("10.2.0.1:8080", "[fd00:2::1]:8080");
+        World::run(attachment, &services, |world| {
+            let mut stream = world
+                .client
+                .run(|| TcpStream::connect("192.0.2.1:30080").unwrap());
+
+            let mut config = world.config.clone();
+            drop(Datapath::open(config.clone()).unwrap());
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            assert!(said.starts_with("10.2.0.254:"), "{said}");
+
+            config.devices.clear();
+            drop(Datapath::open(config).unwrap());
+            for refused in world.ask("192.0.2.1:30080") {
+                assert_eq!(
+                    refused.unwrap_err().kind(),
+                    io::ErrorKind::ConnectionRefused
+                );
+            }
+        });
+    }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use node_dp::datapath::{Datapath, DatapathConfig, NodeAddresses};
 use node_dp_common::Hook;
+use node_dp_core::image::MapOp;
 
 use crate::fixture::{Node, Service, install, ip};
 
@@ -43,7 +44,8 @@ impl Bench {
             let (mut datapath, _) = Datapath::open(config).unwrap();
             install(&mut datapath, services);
             let addresses = [NODE_V4, NODE_V6].map(|ip| ip.parse().unwrap());
-            let set = datapath.set_node(&NodeAddresses {
+            let mut upkeep = datapath.take_upkeep().unwrap();
+            let set = upkeep.set_node(&NodeAddresses {
                 local: addresses.into(),
                 masquerade: addresses.into(),
                 tunnel: addresses.into(),
@@ -55,6 +57,10 @@ impl Bench {
                 egress: attached(TcAttachType::Egress),
             });
         });
+    }
+
+    pub(super) fn apply(&mut self, op: MapOp) {
+        self.datapath.apply(&op).unwrap();
     }
 
     /// What becomes of a packet at a hook.

@@ -1,10 +1,14 @@
 //! Packets of flows: there and back, with every field and checksum as their new addresses ask for.
 
 use node_dp_common::{
+    BackendKey, BackendValue, FrontendKey, Group,
     Hook::{Egress, Ingress},
+    MaglevKey, MaglevValue, ServiceValue,
     conntrack::TcpFlags,
+    maglev::{LINE, Size},
     port_range::candidate,
 };
+use node_dp_core::image::MapOp;
 
 use super::{
     bench::{Bench, NODE_V4, NODE_V6, Outcome::Passed},
@@ -216,6 +220,41 @@ fn what_is_to_no_frontend_passes_unchanged() {
         let mut other = dialled.bytes();
         other[12..14].copy_from_slice(&[0x88, 0xcc]);
         assert_eq!(bench.pass(Ingress, &other), Passed(other.clone()));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_flow_from_outside_goes_where_the_maglev_table_says() {
+    let frontend = address("203.0.113.5:80");
+    let frontend = FrontendKey::new(frontend.ip(), frontend.port(), TCP).from_outside();
+    let backends = ["10.1.0.1:8080", "10.1.0.2:8080", "10.1.0.3:8080"].map(address);
+    let size = Size::for_backends(backends.len());
+    let group = Group::new(0, 0, 1, 3).with_maglev(size);
+    let places: Vec<u16> = (0..307).map(|place| place % 3).collect();
+    Bench::run(&[], |bench| {
+        for (backend, slot) in backends.iter().zip(0..) {
+            let value = BackendValue::new(backend.ip(), backend.port()).local();
+            bench.apply(MapOp::PutBackend(BackendKey::new(7, 0, slot), value));
+        }
+        for (line, slots) in (0..).zip(places.chunks(LINE)) {
+            let key = MaglevKey::new(7, 0, line);
+            bench.apply(MapOp::PutMaglev(key, MaglevValue::new(slots)));
+        }
+        let value = ServiceValue::try_new(7, &[group]).unwrap().external();
+        bench.apply(MapOp::PutService(frontend, value));
+
+        for port in 1000..1200 {
+            let dialled = tcp(
+                &format!("198.51.100.9:{port}"),
+                "203.0.113.5:80",
+                TcpFlags::SYN,
+            );
+            let (line, place) = size.place_of(dialled.tuple().hash(TCP)).unwrap();
+            let slot = places[usize::from(line) * LINE + place];
+            let there = dialled.between(dialled.from, backends[usize::from(slot)]);
+            assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(there.bytes()));
+        }
     });
 }
 

@@ -1,0 +1,131 @@
+//! What the maps need from time to time: that silent flows go, and that the node's addresses are known.
+
+use std::{collections::BTreeSet, io, net::IpAddr, os::fd::OwnedFd};
+
+use aya::maps::{Array, HashMap, MapData};
+use node_dp_common::{Address, FlowKey, FlowValue, NodeValue};
+use node_dp_core::expiry::{expired, keys};
+
+use super::{
+    contents::{ApplyError, changed, removed},
+    interfaces, sys,
+};
+
+/// How many entries of the table of flows are looked at by one call of the kernel.
+const BATCH: usize = 1_024;
+
+/// No more addresses are served.
+const MOST_ADDRESSES: u32 = 1_024;
+
+/// The node's addresses, as the programs on devices need them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeAddresses {
+    /// All of them: node ports are served there.
+    pub local: BTreeSet<IpAddr>,
+    /// Those that stand for clients whose backend is on another node, at most one per family.
+    pub masquerade: BTreeSet<IpAddr>,
+    /// Those that stand for clients whose backend is in another cluster, at most one per family.
+    pub tunnel: BTreeSet<IpAddr>,
+}
+
+impl NodeAddresses {
+    /// Reads the addresses of the network namespace; those of `device` stand for clients, but towards other clusters those
+    /// of `tunnel` do.
+    pub fn read(device: &str, tunnel: &BTreeSet<IpAddr>) -> io::Result<Self> {
+        let all = interfaces::addresses()?;
+        let own = all.iter().filter(|(name, _)| name == device);
+        let mut masquerade: BTreeSet<IpAddr> = BTreeSet::new();
+        for (_, ip) in own.filter(|(_, ip)| is_routable(*ip)) {
+            if masquerade
+                .iter()
+                .all(|other| other.is_ipv4() != ip.is_ipv4())
+            {
+                masquerade.insert(*ip);
+            }
+        }
+        let local = all.into_iter().map(|(_, ip)| ip);
+        Ok(Self {
+            local: local.filter(|ip| is_routable(*ip)).collect(),
+            masquerade,
+            tunnel: tunnel.clone(),
+        })
+    }
+}
+
+/// Whether other hosts can reply to an address.
+fn is_routable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    }
+}
+
+/// The maps that are kept up.
+pub struct Upkeep {
+    pub(super) node: Array<MapData, NodeValue>,
+    pub(super) local_addresses: HashMap<MapData, Address, u32>,
+    pub(super) flows: HashMap<MapData, FlowKey, FlowValue>,
+    pub(super) flows_fd: OwnedFd,
+    /// Where the next look at the flows goes on; `None` to begin anew.
+    pub(super) cursor: Option<u32>,
+}
+
+impl Upkeep {
+    /// Sets the node's addresses.
+    pub fn set_node(&mut self, node: &NodeAddresses) -> Result<(), ApplyError> {
+        let mut value = NodeValue::default();
+        for address in &node.masquerade {
+            value = value.with_address(*address);
+        }
+        for address in &node.tunnel {
+            value = value.with_tunnel_address(*address);
+        }
+        changed("NODE", 1, self.node.set(0, value, 0))?;
+
+        let wanted: BTreeSet<Address> = node.local.iter().copied().map(Address::from).collect();
+        for address in &wanted {
+            let inserted = self.local_addresses.insert(address, 1, 0);
+            changed("LOCAL_ADDRESSES", MOST_ADDRESSES, inserted)?;
+        }
+        let there: Vec<Address> = self.local_addresses.keys().filter_map(Result::ok).collect();
+        for address in there.iter().filter(|address| !wanted.contains(address)) {
+            removed("LOCAL_ADDRESSES", self.local_addresses.remove(address))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the next entries of the table of flows, about a thousand of them, and removes the flows that have been
+    /// silent for too long; returns how many. `now` is in seconds since boot.
+    pub fn sweep(&mut self, now: u32) -> Result<usize, SweepError> {
+        let batch: sys::Batch<FlowKey, FlowValue> =
+            sys::next_entries(&self.flows_fd, self.cursor, BATCH).map_err(SweepError::Read)?;
+        self.cursor = batch.next;
+        let mut count = 0;
+        for (key, value) in &batch.entries {
+            let Some(flow) = expired(key, value, now) else {
+                continue;
+            };
+            for key in keys(&flow) {
+                removed("FLOWS", self.flows.remove(&key))?;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Whether the last sweep came to the end of the table.
+    pub fn is_through(&self) -> bool {
+        self.cursor.is_none()
+    }
+}
+
+/// The flows could not be swept.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The table could not be read.
+    #[error("cannot read the table of flows")]
+    Read(#[source] io::Error),
+    /// A flow could not be removed.
+    #[error("cannot remove a flow")]
+    Remove(#[from] ApplyError),
+}

@@ -1,0 +1,83 @@
+//! Keeps the maps of the programs on devices up: sweeps silent flows, and follows the node's addresses.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::datapath::{Datapath, NodeAddresses, SweepError, Upkeep};
+
+/// How often. A full table of 262,144 entries is swept once in a minute.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many batches of a thousand entries one tick sweeps: less than a millisecond of work.
+const BATCHES: usize = 4;
+
+/// The task; ends on shutdown. It is cancel safe: what it left undone it does on the next tick.
+pub(crate) struct UpkeepTask {
+    pub(crate) upkeep: Upkeep,
+    /// The device whose addresses stand for clients.
+    pub(crate) device: String,
+    /// The addresses that do so towards other clusters.
+    pub(crate) tunnel_addresses: BTreeSet<IpAddr>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl UpkeepTask {
+    /// Keeps the maps up.
+    pub(crate) async fn run(mut self) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = None;
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                _ = ticks.tick() => {
+                    self.follow_addresses(&mut known);
+                    match self.sweep() {
+                        Ok(0) => {}
+                        Ok(flows) => tracing::debug!(flows, "removed silent flows"),
+                        Err(error) => tracing::warn!(%error, "the flows could not be swept"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow_addresses(&mut self, known: &mut Option<NodeAddresses>) {
+        let read = match NodeAddresses::read(&self.device, &self.tunnel_addresses) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, "the node's addresses could not be read");
+                return;
+            }
+        };
+        if known.as_ref() == Some(&read) {
+            return;
+        }
+        match self.upkeep.set_node(&read) {
+            Ok(()) => {
+                tracing::info!(
+                    local = ?read.local,
+                    masquerade = ?read.masquerade,
+                    tunnel = ?read.tunnel,
+                    "the node's addresses are known",
+                );
+                *known = Some(read);
+            }
+            Err(error) => tracing::warn!(%error, "the node's addresses could not be set"),
+        }
+    }
+
+    fn sweep(&mut self) -> Result<usize, SweepError> {
+        let now = Datapath::seconds_since_boot();
+        let mut flows = 0;
+        for _ in 0..BATCHES {
+            flows += self.upkeep.sweep(now)?;
+            if self.upkeep.is_through() {
+                break;
+            }
+        }
+        Ok(flows)
+    }
+}
