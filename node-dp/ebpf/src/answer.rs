@@ -7,7 +7,10 @@ use node_dp_common::{
     conntrack::TcpFlags,
 };
 
-use crate::packet::{Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, Packet, TCP, UDP};
+use crate::{
+    layers::{Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, TCP, UDP},
+    packet::Packet,
+};
 
 /// How far an answer may travel.
 const HOPS: u8 = 64;
@@ -143,7 +146,7 @@ fn unreachable(packet: &Packet, layers: &Layers) -> Option<()> {
     if layers.protocol != UDP {
         return None;
     }
-    // What the sender of this packet would have added up last: nothing is left to be done but by whoever sends it.
+    // Asking spoils the checksum, and the sender shall find its own in the quote.
     let before: u16 = packet.load(layers.transport + 6)?;
     let is_unfinished = packet.is_unfinished(layers.transport + 6)?;
     packet.store(layers.transport + 6, &before).ok()?;

@@ -14,8 +14,9 @@ use node_dp_common::{
 
 use crate::{
     answer, flows, icmp,
+    layers::{Fragment, ICMP_V4, ICMP_V6, Layers, TCP, UDP},
     maps::{FLOWS, FRAGMENTS, WORK, count},
-    packet::{Checksum, Fragment, ICMP_V4, ICMP_V6, Layers, Packet, TCP, UDP},
+    packet::{Checksum, Packet},
     service,
 };
 

@@ -4,8 +4,9 @@ use node_dp_common::{DropReason, FlowKey, Hook, Tuple, checksum::Change};
 
 use crate::{
     device::{Verdict, Work},
+    layers::{Fragment, ICMP_V4, Layers, TCP, UDP},
     maps::FLOWS,
-    packet::{Checksum, Fragment, ICMP_V4, Layers, Packet, TCP, UDP},
+    packet::{Checksum, Packet},
 };
 
 /// The types that quote a packet: unreachable (with "fragmentation needed"), time exceeded, bad parameter; and for IPv6
