@@ -192,15 +192,12 @@ fn add_endpoints(newest: &Facts, name: &ServiceName, merged: &mut MergedService)
             continue;
         }
         if is_used(merged, &key.cluster) {
-            let endpoints = merged.endpoints.entry(key.cluster.clone()).or_default();
+            let endpoints = merged.endpoints.get_or_default(&key.cluster);
             endpoints.insert(*address, Arc::clone(endpoint));
         }
         let import = merged.import.as_ref();
         if import.is_some_and(|import| import.clusters.contains(&key.cluster)) {
-            let endpoints = merged
-                .import_endpoints
-                .entry(key.cluster.clone())
-                .or_default();
+            let endpoints = merged.import_endpoints.get_or_default(&key.cluster);
             endpoints.insert(*address, Arc::clone(endpoint));
         }
     }
@@ -240,7 +237,8 @@ fn add_import(newest: &Facts, name: &ServiceName, merged: &mut MergedService) {
         .local
         .iter()
         .map(|own| (cluster("east"), Arc::clone(own)));
-    let remote = merged.remote.clone();
+    let remote = merged.remote.iter();
+    let remote = remote.map(|(cluster, service)| (cluster.clone(), Arc::clone(service)));
     let exporters: Vec<Exporter> = own
         .chain(remote)
         .filter(|(_, service)| service.kind != ServiceKind::ExternalName)
