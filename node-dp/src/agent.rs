@@ -154,9 +154,7 @@ async fn start(
     let announced = opened.announced(&config);
     let side = opened.tunnel_side(&config);
     let features = opened.datapath.features().to_vec();
-    let has_tunnel = opened.tunnel.is_some();
-    let tasks = TaskTracker::new();
-    let metrics = Metrics::default();
+    let (tasks, metrics) = (TaskTracker::new(), Metrics::default());
 
     let (plan_tx, plan) = watch::channel(None);
     let (targets_tx, targets) = watch::channel(Arc::default());
@@ -175,7 +173,7 @@ async fn start(
         targets: targets_tx,
     };
     spawn_upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
-    let mut reconcile = Reconcile::open(
+    let reconcile = Reconcile::open(
         config.cluster.clone(),
         opened.datapath,
         side,
@@ -183,10 +181,8 @@ async fn start(
         readiness.guard("gateway"),
         metrics.clone(),
     )
-    .context("reading the maps")?;
-    if !config.devices.is_empty() {
-        reconcile = reconcile.serving_outside(config.node.clone());
-    }
+    .context("reading the maps")?
+    .serving_outside(config.outside_node());
     tasks.spawn(reconcile.run());
     if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {
@@ -206,7 +202,7 @@ async fn start(
         readiness: readiness.clone(),
         features,
         reconcile: status_tx,
-        device: has_tunnel.then_some(device_tx),
+        device: config.tunnel.map(|_| device_tx),
     };
     spawn_admin(&tasks, opened.listener, status, &metrics, shutdown);
     let session = (opened.credentials, announced, reports_tx);

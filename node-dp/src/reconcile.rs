@@ -161,12 +161,13 @@ impl<M: Maps> Reconcile<M> {
         })
     }
 
-    /// Serves clients from outside too, on a node.
-    pub(crate) fn serving_outside(self, node: NodeName) -> Self {
-        Self {
-            planner: self.planner.on_node(node),
-            ..self
-        }
+    /// Serves clients from outside too, if it is told the node.
+    pub(crate) fn serving_outside(mut self, node: Option<NodeName>) -> Self {
+        self.planner = match node {
+            Some(node) => self.planner.on_node(node),
+            None => self.planner,
+        };
+        self
     }
 
     /// Reconciles.
