@@ -4,7 +4,7 @@
 //! reaches no map, no DNS answer and no tunnel's allowed addresses.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     name::{ClusterName, Namespace, NodeName, ServiceName},
-    node::{Node, Tunnel},
+    node::Node,
     resource::{Key, Resource, ResourceId},
 };
 
@@ -30,6 +30,14 @@ const UNROUTABLE: [IpNet; 10] = [
     v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
     v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
 ];
+
+/// The widest range that a node's pods may have: that of all pods of the largest clusters.
+///
+/// Without a limit, a quarter of the Internet would be one announcement.
+const SHORTEST_V4: u8 = 8;
+
+/// The same for IPv6: the block that a registry allots to a whole provider.
+const SHORTEST_V6: u8 = 32;
 
 /// The namespace that a grant must name, as "all" does not include it.
 const SYSTEM_NAMESPACE: &str = "kube-system";
@@ -90,6 +98,25 @@ pub enum Refusal {
     /// The range is, or overlaps with, this cluster's own.
     #[error("{0} is this cluster's own")]
     OwnRange(IpNet),
+    /// The range is wider than any node's pods need.
+    #[error("{0} is wider than any node's pods need")]
+    TooWide(IpNet),
+    /// The range is, or overlaps with, what another cluster announced first, and keeps.
+    #[error("{range} is held by cluster {by}, which announced it first")]
+    RangeHeld {
+        /// The range.
+        range: IpNet,
+        /// The cluster that holds it, or a part of it, or one that it is a part of.
+        by: ClusterName,
+    },
+    /// Another node has the tunnel's key, and keeps it.
+    #[error("its tunnel key is that of node {node} of cluster {cluster}")]
+    KeyHeld {
+        /// The cluster of the node that has it.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeName,
+    },
     /// The peer announces more of a kind than a cluster is expected to have.
     #[error("the peer announces more than {limit} {kind}")]
     TooMany {
@@ -112,71 +139,16 @@ impl Refusal {
             Self::RangeNotGranted(_) => "range_not_granted",
             Self::Unroutable(_) => "unroutable",
             Self::OwnRange(_) => "own_range",
+            Self::TooWide(_) => "too_wide",
+            Self::RangeHeld { .. } => "range_held",
+            Self::KeyHeld { .. } => "key_held",
             Self::TooMany { .. } => "too_many",
         }
     }
 }
 
-/// The ranges that this cluster uses itself, learnt from its own nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OwnRanges {
-    ranges_by_node: BTreeMap<NodeName, BTreeSet<IpNet>>,
-    holders_by_range: BTreeMap<IpNet, usize>,
-}
-
-impl OwnRanges {
-    /// Takes the newest state of a node, and returns whether that changed a range.
-    pub fn set_node(&mut self, name: &NodeName, node: Option<&Node>) -> bool {
-        let ranges = node.map(ranges_of).unwrap_or_default();
-        let old = self.ranges_by_node.remove(name).unwrap_or_default();
-        for range in &ranges {
-            *self.holders_by_range.entry(*range).or_default() += 1;
-        }
-        for range in &old {
-            let holders = self.holders_by_range.remove(range).unwrap_or_default();
-            if holders > 1 {
-                self.holders_by_range.insert(*range, holders - 1);
-            }
-        }
-        let is_changed = old != ranges;
-        if !ranges.is_empty() {
-            self.ranges_by_node.insert(name.clone(), ranges);
-        }
-        is_changed
-    }
-
-    fn overlaps(&self, range: &IpNet) -> bool {
-        let range = range.trunc();
-        let wider = (0..=range.prefix_len()).filter_map(|length| {
-            let wider = IpNet::new(range.network(), length).ok()?;
-            Some(wider.trunc())
-        });
-        if wider
-            .into_iter()
-            .any(|r| self.holders_by_range.contains_key(&r))
-        {
-            return true;
-        }
-        // Ranges sort by their first address, so one inside of this would come next.
-        let next = self.holders_by_range.range(range..).next();
-        next.is_some_and(|(own, _)| range.contains(own))
-    }
-}
-
-fn ranges_of(node: &Node) -> BTreeSet<IpNet> {
-    let addresses = node.addresses.iter().copied().map(IpNet::from);
-    let pods = node.pod_cidrs.iter().map(IpNet::trunc);
-    pods.chain(addresses).collect()
-}
-
-/// Checks an announced resource; a withdrawal (`None`) is only checked for whose it is.
-pub fn check(
-    peer: &ClusterName,
-    grants: &Grants,
-    own: &OwnRanges,
-    key: &Key,
-    value: Option<&Resource>,
-) -> Result<(), Refusal> {
+/// Checks what no link and no time can make right; a withdrawal (`None`) is only checked for whose it is.
+pub fn check_form(peer: &ClusterName, key: &Key, value: Option<&Resource>) -> Result<(), Refusal> {
     if key.cluster != *peer {
         return Err(Refusal::ForeignCluster(key.cluster.clone()));
     }
@@ -184,14 +156,14 @@ pub fn check(
         return Ok(());
     };
     match (&key.id, value) {
-        (ResourceId::Node(_), Resource::Node(node)) => check_node(grants, own, node),
-        (ResourceId::Tunnel(_), Resource::Tunnel(tunnel)) => check_tunnel(own, tunnel),
-        (ResourceId::Service(name), Resource::Service(_)) => check_service(grants, name),
+        (ResourceId::Node(_), Resource::Node(node)) => check_node(node),
+        (ResourceId::Tunnel(_), Resource::Tunnel(tunnel)) => {
+            check_routable(&IpNet::from(tunnel.probe_address))
+        }
+        (ResourceId::Service(name), Resource::Service(_)) => check_unreserved(name),
         (ResourceId::Endpoint(name, address), Resource::Endpoint(_)) => {
-            check_service(grants, name)?;
-            let range = IpNet::from(*address);
-            check_range(own, &range)?;
-            check_granted(grants, &range)
+            check_unreserved(name)?;
+            check_routable(&IpNet::from(*address))
         }
         (
             ResourceId::Cluster
@@ -206,10 +178,43 @@ pub fn check(
     }
 }
 
-fn check_service(grants: &Grants, name: &ServiceName) -> Result<(), Refusal> {
+/// Checks a resource of a good form against what its cluster's link grants.
+///
+/// A node's own addresses are outside of every pod range, so that a link's ranges do not apply to them.
+pub fn check_grants(grants: &Grants, id: &ResourceId, value: &Resource) -> Result<(), Refusal> {
+    match id {
+        ResourceId::Service(name) => check_namespace(grants, name),
+        ResourceId::Endpoint(name, address) => {
+            check_namespace(grants, name)?;
+            check_granted(grants, &IpNet::from(*address))
+        }
+        ResourceId::Node(_) => match value {
+            Resource::Node(node) => node
+                .pod_cidrs
+                .iter()
+                .try_for_each(|range| check_granted(grants, range)),
+            Resource::Cluster(_)
+            | Resource::Tunnel(_)
+            | Resource::Service(_)
+            | Resource::Endpoint(_)
+            | Resource::Namespace(_)
+            | Resource::Import(_) => Ok(()),
+        },
+        ResourceId::Cluster
+        | ResourceId::Tunnel(_)
+        | ResourceId::Namespace(_)
+        | ResourceId::Import(_) => Ok(()),
+    }
+}
+
+fn check_unreserved(name: &ServiceName) -> Result<(), Refusal> {
     if name.namespace.as_str() == "default" && name.name.as_str() == "kubernetes" {
         return Err(Refusal::ReservedService(name.clone()));
     }
+    Ok(())
+}
+
+fn check_namespace(grants: &Grants, name: &ServiceName) -> Result<(), Refusal> {
     if grants.namespaces.contains(&name.namespace) {
         Ok(())
     } else {
@@ -217,29 +222,27 @@ fn check_service(grants: &Grants, name: &ServiceName) -> Result<(), Refusal> {
     }
 }
 
-/// A node's own addresses are outside of every pod range, so that a link's ranges do not apply to them.
-fn check_node(grants: &Grants, own: &OwnRanges, node: &Node) -> Result<(), Refusal> {
+fn check_node(node: &Node) -> Result<(), Refusal> {
     for address in &node.addresses {
-        check_range(own, &IpNet::from(*address))?;
+        check_routable(&IpNet::from(*address))?;
     }
     for range in &node.pod_cidrs {
-        check_range(own, range)?;
-        check_granted(grants, range)?;
+        check_routable(range)?;
+        let shortest = match range {
+            IpNet::V4(_) => SHORTEST_V4,
+            IpNet::V6(_) => SHORTEST_V6,
+        };
+        if range.prefix_len() < shortest {
+            return Err(Refusal::TooWide(*range));
+        }
     }
     Ok(())
 }
 
-fn check_tunnel(own: &OwnRanges, tunnel: &Tunnel) -> Result<(), Refusal> {
-    check_range(own, &IpNet::from(tunnel.probe_address))
-}
-
-fn check_range(own: &OwnRanges, range: &IpNet) -> Result<(), Refusal> {
+fn check_routable(range: &IpNet) -> Result<(), Refusal> {
     let is_default = range.prefix_len() == 0;
     if is_default || UNROUTABLE.iter().any(|bad| overlap(bad, range)) {
         return Err(Refusal::Unroutable(*range));
-    }
-    if own.overlaps(range) {
-        return Err(Refusal::OwnRange(*range));
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use crate::{
-    import::OwnRanges,
     merge::{Merge, Touched},
     name::{ClusterName, NodeName, ServiceName},
     node::Tunnel,
@@ -22,6 +21,8 @@ use crate::{
 };
 
 mod addresses;
+mod admission;
+mod claims;
 mod imports;
 mod peer;
 mod timestamps;
@@ -29,6 +30,7 @@ mod timestamps;
 pub use peer::PeerSummary;
 
 use addresses::Addresses;
+use claims::Claims;
 use peer::Peer;
 
 /// Tombstones that a store keeps, unless set otherwise, for readers that were away.
@@ -46,7 +48,11 @@ pub struct Registry {
     exports: Store,
     feed: Store,
     merge: Merge,
-    own: OwnRanges,
+    claims: Claims,
+    /// The peers that hold what this cluster has come to hold.
+    rivals: BTreeSet<ClusterName>,
+    /// What is withheld for a claim that was given up.
+    freed: BTreeSet<Key>,
     peers: BTreeMap<ClusterName, Peer>,
     /// Present when this cluster's imports get their addresses here.
     addresses: Option<Addresses>,
@@ -59,14 +65,16 @@ impl Registry {
     pub fn new(cluster: ClusterName, exports: Epoch, feed: Epoch) -> Self {
         Self {
             merge: Merge::new(cluster.clone()),
-            cluster,
             exports: Store::new(exports),
             feed: Store::new(feed),
-            own: OwnRanges::default(),
+            claims: Claims::new(cluster.clone()),
+            rivals: BTreeSet::new(),
+            freed: BTreeSet::new(),
             peers: BTreeMap::new(),
             addresses: None,
             now: Timestamp(u64::MAX),
             max_tombstones: MAX_TOMBSTONES,
+            cluster,
         }
     }
 
@@ -163,21 +171,16 @@ impl Registry {
         trace: Option<TraceContext>,
     ) {
         let id = ResourceId::Node(name.clone());
-        let node = match &value {
-            Some(Resource::Node(node)) => Some(node.as_ref()),
-            Some(_) => return,
-            None => None,
-        };
-        let has_new_ranges = self.own.set_node(name, node);
         self.set_local(&id, value, trace);
         self.copy_to_exports(&id, trace);
-        if has_new_ranges {
-            self.recheck_all_imports();
-        }
     }
 
     fn set_local(&mut self, id: &ResourceId, value: Option<Resource>, trace: Option<TraceContext>) {
-        self.set_feed(self.local_key(id), value, trace);
+        let key = self.local_key(id);
+        if let Some(value) = &value {
+            self.rivals.append(&mut self.claims.rivals(&key, value));
+        }
+        self.set_feed(key, value, trace);
     }
 
     fn set_feed(&mut self, key: Key, value: Option<Resource>, trace: Option<TraceContext>) {
@@ -188,6 +191,9 @@ impl Registry {
         if let Some(value) = &mut value {
             self.merge.share(value);
         }
+        let old = self.feed.get(&key);
+        let mut freed = self.claims.replace(&key, old, value.as_ref());
+        self.freed.append(&mut freed);
         self.merge.apply(&key, value.as_ref());
         match value {
             Some(value) => self.feed.put(key, value, trace),
@@ -252,7 +258,9 @@ impl Registry {
         }
     }
 
+    /// Ends a change: claims are settled, and old tombstones forgotten.
     fn compact(&mut self) {
+        self.settle_claims();
         self.exports.compact_above(self.max_tombstones);
         self.feed.compact_above(self.max_tombstones);
     }

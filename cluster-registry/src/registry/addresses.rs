@@ -11,6 +11,7 @@ use crate::{
     name::ServiceName,
     resource::{Resource, ResourceId},
     traffic::IpFamilies,
+    view::View,
 };
 
 /// The pools, and which imports got nothing from them.
@@ -49,10 +50,14 @@ impl Registry {
                 None => has_released |= self.release(&name),
             }
         }
-        if !has_released {
-            return;
+        if has_released {
+            self.assign_waiting(&view);
         }
-        // Others may have waited for what was given back.
+        self.settle_claims();
+    }
+
+    /// Others may have waited for what was given back.
+    fn assign_waiting(&mut self, view: &View) {
         for name in self.import_problems().keys().cloned().collect::<Vec<_>>() {
             let service = view.services.get(&name);
             if let Some(import) = service.and_then(|service| service.addressed_import()) {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    PeerSummary, Registry,
-    peer::{Counts, Peer},
-};
+use super::{PeerSummary, Registry, admission::Outcome, peer::Peer};
 use crate::{
     cluster::{Cluster, Control},
     import::{self, Refusal},
@@ -22,9 +19,9 @@ impl Registry {
         self.set_control(&link.cluster, Control::Lost);
     }
 
-    /// Takes a link's new grants and limits, and withdraws what they do not cover.
+    /// Takes a link's new grants and limits, withdraws what they do not cover, and shows what they now do.
     ///
-    /// What they cover beyond the old ones is only learnt from a new snapshot.
+    /// What the old limits had no room for is only learnt from a new snapshot.
     pub fn change_peer(&mut self, link: &LinkSpec) {
         if let Some(peer) = self.peers.get_mut(&link.cluster) {
             peer.grants = link.grants.clone();
@@ -35,6 +32,7 @@ impl Registry {
                 self.forget_times_of(&link.cluster);
             }
             self.recheck_imports(&link.cluster);
+            self.compact();
         }
     }
 
@@ -51,7 +49,7 @@ impl Registry {
         let Some(peer) = self.peers.get_mut(cluster) else {
             return;
         };
-        peer.unsaid = None;
+        peer.snapshot = None;
         let key = peer.key(ResourceId::Cluster);
         self.set_feed(key, Some(Resource::Cluster(Cluster { control })), None);
     }
@@ -71,21 +69,25 @@ impl Registry {
         let Some(peer) = self.peers.get_mut(&cluster) else {
             return Err(Refusal::UnknownPeer(cluster));
         };
-        import::check(&cluster, &peer.grants, &self.own, &key, Some(&value))?;
+        import::check_form(&cluster, &key, Some(&value))?;
         peer.held.check_room(&key.id, peer.limits)?;
-        self.set_import(&cluster, key, Some(value), None);
-        Ok(())
+        let restored = self.admit(key, value, None);
+        self.settle_claims();
+        restored
     }
 
     /// A peer begins to say everything it has.
     pub fn handle_import_begin(&mut self, cluster: &ClusterName) {
         let unsaid = self.imports_of(cluster);
         if let Some(peer) = self.peers.get_mut(cluster) {
-            peer.unsaid = Some(unsaid);
+            peer.begin(unsaid);
         }
     }
 
-    /// Takes the newest state of a key that a peer announces; what is refused is withdrawn if it was there.
+    /// Takes the newest state of a key that a peer announces.
+    ///
+    /// What may never be shown is withdrawn if it was there. What may not be shown for now is withdrawn and kept, and
+    /// shown when the link or whoever holds what it claims allows. What there is no room for leaves what is there alone.
     pub fn handle_import(
         &mut self,
         cluster: &ClusterName,
@@ -93,47 +95,94 @@ impl Registry {
         value: Option<Resource>,
         trace: Option<TraceContext>,
     ) -> Result<(), Refusal> {
-        let Some(peer) = self.peers.get_mut(cluster) else {
+        if !self.peers.contains_key(cluster) {
             return Err(Refusal::UnknownPeer(cluster.clone()));
-        };
-        let is_new = self.feed.get(&key).is_none();
-        let checked = import::check(cluster, &peer.grants, &self.own, &key, value.as_ref())
-            .and_then(|()| match is_new && value.is_some() {
-                true => peer.held.check_room(&key.id, peer.limits),
-                false => Ok(()),
-            });
-        if let Err(refusal) = checked {
-            peer.count_refused(&refusal);
+        }
+        let taken = self.take_import(cluster, key, value, trace);
+        if taken.is_ok()
+            && let Some(peer) = self.peers.get_mut(cluster)
+        {
+            peer.accepted += 1;
+        }
+        self.compact();
+        taken
+    }
+
+    fn take_import(
+        &mut self,
+        cluster: &ClusterName,
+        key: Key,
+        value: Option<Resource>,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Refusal> {
+        if let Err(refusal) = import::check_form(cluster, &key, value.as_ref()) {
+            self.count_refused(cluster, &refusal);
             if key.cluster == *cluster && key.id != ResourceId::Cluster {
-                self.set_import(cluster, key, None, trace);
+                self.set_import(key, Outcome::Gone, trace);
             }
             return Err(refusal);
         }
-        peer.accepted += 1;
-        if let Some(unsaid) = &mut peer.unsaid {
-            unsaid.remove(&key.id);
+        let is_held = self.holds(&key);
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return Err(Refusal::UnknownPeer(cluster.clone()));
+        };
+        if let Some(snapshot) = &mut peer.snapshot {
+            snapshot.unsaid.remove(&key.id);
         }
-        if key.id != ResourceId::Cluster {
-            let value = value.map(|value| self.with_believed_time(&key, value));
-            self.set_import(cluster, key, value, trace);
-            self.compact();
+        let Some(value) = value else {
+            if let Some(snapshot) = &mut peer.snapshot {
+                snapshot.forget(&key.id);
+            }
+            if key.id != ResourceId::Cluster {
+                self.set_import(key, Outcome::Gone, trace);
+            }
+            return Ok(());
+        };
+        if !is_held && let Err(refusal) = peer.held.check_room(&key.id, peer.limits) {
+            let limits = peer.limits;
+            // A peer that was restarted may have as much as before, and all of it new.
+            let kept = match &mut peer.snapshot {
+                Some(snapshot) => snapshot.keep(&key.id, value, limits),
+                None => Err(refusal),
+            };
+            return kept.inspect_err(|refusal| {
+                peer.count_refused(refusal);
+                peer.note_no_room(&key.id, refusal);
+            });
         }
-        Ok(())
+        let value = self.with_believed_time(&key, value);
+        self.admit(key, value, trace)
     }
 
     /// A peer has said everything it has: what it did not say again is gone.
     pub fn handle_import_end(&mut self, cluster: &ClusterName) {
-        let Some(peer) = self.peers.get_mut(cluster) else {
+        let Some(snapshot) = self
+            .peers
+            .get_mut(cluster)
+            .and_then(|peer| peer.snapshot.take())
+        else {
             return;
         };
-        for id in peer.unsaid.take().unwrap_or_default() {
-            let key = Key {
-                cluster: cluster.clone(),
-                id,
-            };
-            self.set_import(cluster, key, None, None);
+        let key = |id| Key {
+            cluster: cluster.clone(),
+            id,
+        };
+        for id in snapshot.unsaid {
+            self.set_import(key(id), Outcome::Gone, None);
+        }
+        for (id, value) in snapshot.surplus {
+            // It is refused like anything that comes later, and counted so.
+            drop(self.take_import(cluster, key(id), Some(value), None));
         }
         self.compact();
+    }
+
+    /// Whether a peer that announced more than is taken has come to announce much less: what was refused must be said again.
+    ///
+    /// Says so once; then everything must be asked for.
+    pub fn take_room_again(&mut self, cluster: &ClusterName) -> bool {
+        let peer = self.peers.get_mut(cluster);
+        peer.is_some_and(|peer| peer.snapshot.is_none() && peer.take_room_again())
     }
 
     /// Withdraws all that a peer announced, when it has been away for too long.
@@ -143,7 +192,7 @@ impl Registry {
                 cluster: cluster.clone(),
                 id,
             };
-            self.set_import(cluster, key, None, None);
+            self.set_import(key, Outcome::Gone, None);
         }
         self.compact();
     }
@@ -153,61 +202,16 @@ impl Registry {
         Some(self.peers.get(cluster)?.summary())
     }
 
-    /// Withdraws what was taken before this cluster knew that a range is its own.
-    pub(super) fn recheck_all_imports(&mut self) {
-        let peers: Vec<ClusterName> = self.peers.keys().cloned().collect();
-        for peer in &peers {
-            self.recheck_imports(peer);
-        }
-    }
-
-    /// Withdraws what was taken under other grants or limits, or of ranges that are our own.
-    fn recheck_imports(&mut self, cluster: &ClusterName) {
-        let Some(peer) = self.peers.get_mut(cluster) else {
-            return;
-        };
-        let mut refused = Vec::new();
-        let mut kept = Counts::default();
-        for (key, value) in self.feed.iter_of(cluster) {
-            if key.id == ResourceId::Cluster {
-                continue;
-            }
-            let checked = import::check(cluster, &peer.grants, &self.own, &key, Some(value))
-                .and_then(|()| kept.check_room(&key.id, peer.limits));
-            match checked {
-                Ok(()) => kept.count_present(&key.id, false, true),
-                Err(refusal) => {
-                    peer.count_refused(&refusal);
-                    refused.push(key);
-                }
-            }
-        }
-        for key in refused {
-            self.set_import(cluster, key, None, None);
-        }
-        self.compact();
-    }
-
-    fn set_import(
-        &mut self,
-        cluster: &ClusterName,
-        key: Key,
-        value: Option<Resource>,
-        trace: Option<TraceContext>,
-    ) {
-        let was_there = self.feed.get(&key).is_some();
-        let is_there = value.is_some();
-        if let Some(peer) = self.peers.get_mut(cluster) {
-            peer.held.count_present(&key.id, was_there, is_there);
-        }
-        self.set_feed(key, value, trace);
-    }
-
+    /// All that is held of a peer, shown or not.
     fn imports_of(&self, cluster: &ClusterName) -> BTreeSet<ResourceId> {
-        self.feed
-            .iter_of(cluster)
-            .map(|(key, _)| key.id)
+        let withheld = self
+            .peers
+            .get(cluster)
+            .map(|peer| peer.withheld.keys().cloned());
+        let shown = self.feed.iter_of(cluster).map(|(key, _)| key.id);
+        shown
             .filter(|id| *id != ResourceId::Cluster)
+            .chain(withheld.into_iter().flatten())
             .collect()
     }
 }

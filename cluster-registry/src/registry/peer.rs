@@ -6,8 +6,10 @@ use crate::{
     import::{Grants, Refusal},
     link::{Limits, LinkSpec},
     name::ClusterName,
-    resource::{Key, ResourceId},
+    resource::{Key, Resource, ResourceId},
 };
+
+use super::claims::Claim;
 
 /// What a peer's announcements came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,12 +18,65 @@ pub struct PeerSummary {
     pub accepted: u64,
     /// Updates refused since the start, by the refusal's label.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Services held.
+    /// Services shown.
     pub services: usize,
-    /// Endpoints held.
+    /// Endpoints shown.
     pub endpoints: usize,
-    /// Nodes held.
+    /// Nodes shown.
     pub nodes: usize,
+    /// What is held and not shown: the link does not grant it, or somebody else holds what it claims.
+    pub withheld: usize,
+    /// The kind of which the peer announces more than is taken, if there is one: what was taken last stays.
+    pub over_limit: Option<&'static str>,
+}
+
+/// What a peer announced and may not be shown for now.
+#[derive(Debug)]
+pub(super) struct Withheld {
+    pub(super) value: Resource,
+    /// The claim of somebody else that stands in its way; without one, it is the link's grants.
+    pub(super) awaits: Option<Claim>,
+}
+
+/// The course of a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// What was there and has not been said again.
+    pub(super) unsaid: BTreeSet<ResourceId>,
+    /// What there may be room for once that is gone.
+    pub(super) surplus: BTreeMap<ResourceId, Resource>,
+    surplus_count: Counts,
+}
+
+impl Snapshot {
+    pub(super) fn new(unsaid: BTreeSet<ResourceId>) -> Self {
+        Self {
+            unsaid,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps what there is no room for yet; of each kind as much as may be held at all.
+    pub(super) fn keep(
+        &mut self,
+        id: &ResourceId,
+        value: Resource,
+        limits: Limits,
+    ) -> Result<(), Refusal> {
+        if !self.surplus.contains_key(id) {
+            self.surplus_count.check_room(id, limits)?;
+            self.surplus_count.count_present(id, false, true);
+        }
+        self.surplus.insert(id.clone(), value);
+        Ok(())
+    }
+
+    /// Something is gone that there was no room for.
+    pub(super) fn forget(&mut self, id: &ResourceId) {
+        if self.surplus.remove(id).is_some() {
+            self.surplus_count.count_present(id, true, false);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -31,8 +86,13 @@ pub(super) struct Peer {
     pub(super) limits: Limits,
     /// Whether its word counts for when its exports were made.
     pub(super) trusts_timestamps: bool,
-    /// During a snapshot, what was there and has not been said again.
-    pub(super) unsaid: Option<BTreeSet<ResourceId>>,
+    /// While it says everything it has.
+    pub(super) snapshot: Option<Snapshot>,
+    /// What it announced and may not be shown; change it by [`Self::withhold`] and [`Self::take_withheld`].
+    pub(super) withheld: BTreeMap<ResourceId, Withheld>,
+    withheld_count: Counts,
+    /// What was refused for want of room: how much of its kind must be gone before it is worth asking again.
+    over_limit: Option<(&'static str, ResourceId)>,
     pub(super) accepted: u64,
     refused: BTreeMap<&'static str, u64>,
     /// What is held of the peer.
@@ -46,7 +106,10 @@ impl Peer {
             grants: link.grants.clone(),
             limits: link.limits,
             trusts_timestamps: link.trust_timestamps,
-            unsaid: None,
+            snapshot: None,
+            withheld: BTreeMap::new(),
+            withheld_count: Counts::default(),
+            over_limit: None,
             accepted: 0,
             refused: BTreeMap::new(),
             held: Counts::default(),
@@ -64,13 +127,53 @@ impl Peer {
         *self.refused.entry(refusal.label()).or_default() += 1;
     }
 
+    /// Keeps what may not be shown for now.
+    pub(super) fn withhold(&mut self, id: ResourceId, withheld: Withheld) {
+        self.withheld_count.count_present(&id, false, true);
+        self.withheld.insert(id, withheld);
+    }
+
+    /// Gives back what was withheld under a key.
+    pub(super) fn take_withheld(&mut self, id: &ResourceId) -> Option<Withheld> {
+        let withheld = self.withheld.remove(id)?;
+        self.withheld_count.count_present(id, true, false);
+        Some(withheld)
+    }
+
+    /// Notes that something was refused for want of room.
+    pub(super) fn note_no_room(&mut self, id: &ResourceId, refusal: &Refusal) {
+        if let Refusal::TooMany { kind, .. } = refusal {
+            self.over_limit = Some((kind, id.clone()));
+        }
+    }
+
+    /// Notes that the peer begins to say everything: what there is no room for will show.
+    pub(super) fn begin(&mut self, unsaid: BTreeSet<ResourceId>) {
+        self.snapshot = Some(Snapshot::new(unsaid));
+        self.over_limit = None;
+    }
+
+    /// Whether there is room again for a good part of what was refused; asks once.
+    pub(super) fn take_room_again(&mut self) -> bool {
+        let Some((_, id)) = &self.over_limit else {
+            return false;
+        };
+        let has_room = self.held.has_spare_tenth(id, self.limits);
+        if has_room {
+            self.over_limit = None;
+        }
+        has_room
+    }
+
     pub(super) fn summary(&self) -> PeerSummary {
         PeerSummary {
             accepted: self.accepted,
             refused: self.refused.clone(),
-            services: self.held.services,
-            endpoints: self.held.endpoints,
-            nodes: self.held.nodes,
+            services: self.held.services - self.withheld_count.services,
+            endpoints: self.held.endpoints - self.withheld_count.endpoints,
+            nodes: self.held.nodes - self.withheld_count.nodes,
+            withheld: self.withheld.len(),
+            over_limit: self.over_limit.as_ref().map(|(kind, _)| *kind),
         }
     }
 }
@@ -94,6 +197,12 @@ impl Counts {
             return Err(Refusal::TooMany { kind, limit });
         }
         Ok(())
+    }
+
+    /// Whether a tenth of what may be taken of a kind is free.
+    fn has_spare_tenth(&mut self, id: &ResourceId, limits: Limits) -> bool {
+        let room = self.count_of(id, limits);
+        room.is_some_and(|(_, count, limit)| *count < limit && limit - *count >= limit / 10)
     }
 
     pub(super) fn count_present(&mut self, id: &ResourceId, was_there: bool, is_there: bool) {

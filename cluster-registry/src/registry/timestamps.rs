@@ -50,6 +50,19 @@ impl Registry {
             }
             self.set_feed(key, Some(value), None);
         }
+        let now = self.now;
+        let withheld = self
+            .peers
+            .get_mut(cluster)
+            .map(|peer| peer.withheld.values_mut());
+        for withheld in withheld.into_iter().flatten() {
+            if let Resource::Service(service) = &mut withheld.value
+                && service.export.is_some()
+                && let Some(export) = &mut Arc::make_mut(service).export
+            {
+                export.created = now;
+            }
+        }
     }
 
     fn exported_since(&self, key: &Key) -> Option<Timestamp> {

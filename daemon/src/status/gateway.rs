@@ -105,12 +105,14 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The newest round trip, in microseconds.
     pub rtt_us: Option<u64>,
-    /// Why it is not connected.
+    /// Why it is not connected, or why not all that it shares is taken.
     pub reason: Option<String>,
     /// How many resources of its were taken.
     pub accepted: u64,
     /// How many were refused, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// How many resources of its are held and not shown, as its link or others' claims forbid it.
+    pub withheld: u64,
     /// How many services it shares.
     pub services: u64,
     /// How many endpoints it shares.

@@ -34,9 +34,15 @@ impl Hub {
         let link = |peer: &super::peers::Peer| SavedLink {
             spec: LinkSpec::clone(&peer.spec),
             is_object: peer.origin == Origin::Object,
-            cursor: peer.holding.progress(),
+            cursor: peer.holding.progress().filter(|_| self.saves_all_of(peer)),
         };
         self.peers.values().map(link).collect()
+    }
+
+    /// Whether all that a peer said is saved: what is withheld or was refused must be said again.
+    fn saves_all_of(&self, peer: &super::peers::Peer) -> bool {
+        let summary = self.registry.peer_summary(&peer.spec.cluster);
+        summary.is_some_and(|summary| summary.withheld == 0 && summary.over_limit.is_none())
     }
 
     /// Takes what an earlier life saved, and serves it: links that only the source knows count until it says otherwise,

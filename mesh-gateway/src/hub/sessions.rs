@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use cluster_registry::{cluster::Control, name::ClusterName, service::Timestamp};
+use cluster_registry::{cluster::Control, name::ClusterName, service::Timestamp, store::Cursor};
 use isthmus_daemon::trace;
 use mesh_link::event::{GoodbyeReason, PeerEvent, Report, SessionId, Update};
 
@@ -43,7 +43,7 @@ impl Hub {
                 peer.holding.handle_snapshot_begin();
                 self.registry.handle_import_begin(name);
             }
-            PeerEvent::Progress(cursor) if is_current => peer.holding.handle_progress(cursor),
+            PeerEvent::Progress(cursor) if is_current => self.note_progress(name, cursor),
             PeerEvent::Updates(updates) if is_current => self.import(name, updates),
             PeerEvent::SnapshotEnd if is_current => {
                 peer.holding.handle_snapshot_end();
@@ -139,6 +139,19 @@ impl Hub {
                     self.count_refused(name, refusal.label());
                 }
             }
+        }
+    }
+
+    /// Once a peer that shared more than is taken shares much less, what was refused of it must be said again.
+    fn note_progress(&mut self, name: &ClusterName, progress: Cursor) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        peer.holding.handle_progress(progress);
+        if self.registry.take_room_again(name) {
+            tracing::info!(peer = %name, "peer is below its link's limits again; it is asked for everything");
+            peer.ask_for_everything();
+            peer.seat.close(GoodbyeReason::LinkChanged);
         }
     }
 

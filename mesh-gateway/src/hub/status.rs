@@ -7,7 +7,7 @@ use std::{
 
 use cluster_registry::{
     name::{ClusterName, ServiceName},
-    registry::Registry,
+    registry::{PeerSummary, Registry},
     service::{ClusterAffinity, Service as Definition, ServicePort},
     store::Cursor,
     view::MergedService,
@@ -40,13 +40,26 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
         since_unix_ms: unix_ms(peer.since),
         address: peer.seat.address,
         rtt_us: peer.seat.rtt.map(micros),
-        reason: peer.reason.clone(),
+        reason: peer.reason.clone().or_else(|| shortfall(&summary)),
         accepted: summary.accepted,
         refused,
+        withheld: number(summary.withheld),
         services: number(summary.services),
         endpoints: number(summary.endpoints),
         sessions: peer.seat.sessions,
     }
+}
+
+/// Why not all that a peer shares is taken.
+fn shortfall(summary: &PeerSummary) -> Option<String> {
+    if let Some(kind) = summary.over_limit {
+        let reason = format!(
+            "degraded: it shares more {kind} than its link's limit; what was taken before stays"
+        );
+        return Some(reason);
+    }
+    let withheld = summary.withheld;
+    (withheld > 0).then(|| format!("{withheld} of its resources are withheld; `refused` says why"))
 }
 
 pub(super) fn nodes(nodes: &Nodes) -> Vec<NodeSession> {

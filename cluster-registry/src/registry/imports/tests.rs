@@ -78,6 +78,89 @@ fn a_lower_limit_withdraws_the_surplus_and_leaves_other_peers_alone() {
     assert_eq!(refused.unwrap_err().label(), "too_many");
 }
 
+#[test]
+fn over_the_limit_the_last_good_state_stays_and_others_do_not_notice() {
+    let mut east = limited(2);
+    east.add_peer(&link("north"));
+    for name in ["a", "b", "c", "d"] {
+        import(&mut east, service_id(name), Some(web(true, true))).ok();
+    }
+
+    assert_eq!(imported(&east), ["a", "b"].map(service_id));
+    let summary = east.peer_summary(&cluster("west")).unwrap();
+    assert_eq!(summary.over_limit, Some("services"));
+    let changed = import(&mut east, service_id("a"), Some(web(true, false)));
+    assert_eq!(changed, Ok(()));
+    let north = east.peer_summary(&cluster("north")).unwrap();
+    assert_eq!(north.over_limit, None);
+}
+
+#[test]
+fn a_restarted_peer_at_its_limit_whose_resources_all_have_new_names_loses_none() {
+    let mut east = limited(2);
+    for name in ["a", "b"] {
+        import(&mut east, service_id(name), Some(web(true, true))).unwrap();
+    }
+
+    east.handle_import_begin(&cluster("west"));
+    for name in ["c", "d"] {
+        import(&mut east, service_id(name), Some(web(true, true))).unwrap();
+    }
+    assert_eq!(imported(&east), ["a", "b"].map(service_id));
+    east.handle_import_end(&cluster("west"));
+
+    assert_eq!(imported(&east), ["c", "d"].map(service_id));
+    assert_eq!(
+        east.peer_summary(&cluster("west")).unwrap().over_limit,
+        None
+    );
+}
+
+#[test]
+fn a_snapshot_keeps_no_more_surplus_than_the_limit() {
+    let mut east = limited(2);
+    east.handle_import_begin(&cluster("west"));
+
+    let taken = ["a", "b", "c", "d", "e"]
+        .map(|name| import(&mut east, service_id(name), Some(web(true, true))).is_ok());
+    import(&mut east, service_id("c"), None).unwrap();
+    east.handle_import_end(&cluster("west"));
+
+    assert_eq!(taken, [true, true, true, true, false]);
+    assert_eq!(imported(&east), ["a", "b"].map(service_id));
+    assert_eq!(
+        east.peer_summary(&cluster("west")).unwrap().over_limit,
+        Some("services")
+    );
+}
+
+#[test]
+fn what_was_refused_for_want_of_room_is_asked_for_once_there_is_room() {
+    let mut east = limited(2);
+    let west = cluster("west");
+    for name in ["a", "b", "c"] {
+        import(&mut east, service_id(name), Some(web(true, true))).ok();
+    }
+    assert!(!east.take_room_again(&west));
+
+    import(&mut east, service_id("a"), None).unwrap();
+
+    assert!(east.take_room_again(&west));
+    assert!(!east.take_room_again(&west));
+}
+
+fn limited(services: usize) -> Registry {
+    let mut east = linked();
+    let mut limited = link("west");
+    limited.limits.services = services;
+    east.change_peer(&limited);
+    east
+}
+
+fn service_id(name: &str) -> ResourceId {
+    ResourceId::Service(shop(name))
+}
+
 fn imported(registry: &Registry) -> Vec<ResourceId> {
     let west = cluster("west");
     let imports = registry.feed().iter_of(&west);

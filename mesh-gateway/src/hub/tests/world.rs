@@ -166,7 +166,7 @@ impl World {
         self.ends.source.send(event).await.unwrap();
     }
 
-    async fn report(&self, report: Report) {
+    pub(super) async fn report(&self, report: Report) {
         self.ends.reports.send(report).await.unwrap();
     }
 
@@ -336,7 +336,7 @@ impl Peer {
         self.closing.borrow().is_some()
     }
 
-    fn report(&self, event: PeerEvent) -> Report {
+    pub(super) fn report(&self, event: PeerEvent) -> Report {
         Report {
             session: self.session,
             peer: Arc::clone(&self.id),
