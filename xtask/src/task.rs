@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod load;
 mod setup;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Task {
     Test(test::Args),
     /// Checks what a change must pass: format, lints, docs, licences, arrows, sizes, chart.
     Check,
+    /// Simulates clustersets under seeded faults, many seeds one after the other.
+    Sim(sim::Args),
     /// Measures, and prints ratios taken side by side.
     Bench(bench::Args),
     /// Searches for inputs that break the session protocol.
@@ -45,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Check => check::run(),
+        Task::Sim(args) => sim::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Load(load) => load.run(),

@@ -34,6 +34,8 @@ pub(crate) struct End {
     /// Whether its session has ended, or its gateway is gone.
     pub(crate) is_over: bool,
     pub(crate) notice: Option<(Duration, Notice)>,
+    /// When anything last arrived.
+    pub(crate) heard_at: Duration,
     /// What it sends, by channel.
     pub(crate) out: [Pipe; 2],
 }
@@ -78,6 +80,7 @@ impl Connection {
             drive: None,
             is_over: false,
             notice: None,
+            heard_at: Duration::ZERO,
             out: [Pipe::default(), Pipe::default()],
         };
         Self {

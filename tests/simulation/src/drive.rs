@@ -1,6 +1,9 @@
 //! Runs one session over one end of a connection, as the link's driver does over QUIC.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use cluster_registry::{
     name::ClusterName,
@@ -27,7 +30,7 @@ pub(crate) enum Event {
     Up { resumed: bool },
     Delivery(Delivery),
     Refused(Refusal),
-    Down(DownReason),
+    Down,
 }
 
 /// A session at one end of a connection.
@@ -43,6 +46,8 @@ pub(crate) struct Drive {
     pub(crate) is_up_reported: bool,
     wanted: Option<Option<Cursor>>,
     is_asking: bool,
+    /// The store's answer, and when it arrives.
+    answer: Option<(Duration, Result<Batch, ResumeError>)>,
     newest: Option<Cursor>,
 }
 
@@ -89,6 +94,7 @@ impl Drive {
             is_up_reported: false,
             wanted: None,
             is_asking: false,
+            answer: None,
             newest: None,
         }
     }
@@ -131,10 +137,24 @@ impl Drive {
         Some(wanted)
     }
 
-    /// The store has answered.
-    pub(crate) fn handle_answer(&mut self, answer: Result<Batch, ResumeError>) {
+    /// The store has answered; it takes a while until the session knows.
+    pub(crate) fn expect_answer(&mut self, at: Duration, answer: Result<Batch, ResumeError>) {
+        self.answer = Some((at, answer));
+    }
+
+    /// When the store's answer arrives.
+    pub(crate) fn answer_at(&self) -> Option<Duration> {
+        self.answer.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Takes the store's answer if it has arrived, and returns whether it had.
+    pub(crate) fn take_answer(&mut self, now: Duration) -> bool {
+        let Some((_, answer)) = self.answer.take_if(|(at, _)| *at <= now) else {
+            return false;
+        };
         self.is_asking = false;
         self.session.handle_batch(answer);
+        true
     }
 
     /// The store stands here.

@@ -6,27 +6,26 @@ use std::{
 };
 
 use cluster_registry::{
-    cluster::Control,
-    import::Namespaces,
+    import::{Namespaces, Refusal},
     link::LinkSpec,
     name::ClusterName,
     registry::Registry,
-    resource::{Key, Resource, ResourceId},
+    resource::{Resource, ResourceId},
     store::{Batch, Cursor, Epoch, ResumeError, Scope},
 };
 use mesh_gateway_core::{
     backoff::Backoff,
-    peering::{Holding, Seat, Seating},
+    peering::{Holding, Seat},
     reason::GoodbyeReason,
     resume::Resume,
-    session::Delivery,
-    update::Update,
 };
 
 use crate::{
     clock::Clock,
     drive::{Event, Grant, SessionNumber},
 };
+
+mod hub;
 
 /// How many reports may wait; small, so that sessions are held up.
 const REPORT_DEPTH: usize = 4;
@@ -86,12 +85,14 @@ pub(crate) enum Fact {
         id: ResourceId,
         value: Option<Resource>,
         has_effect: bool,
+        /// Whether it is as it was said, and not kept until there is room.
+        is_shown: bool,
     },
     /// An update was refused.
     Refused {
         id: ResourceId,
         value: Option<Resource>,
-        reason: String,
+        refusal: Refusal,
     },
     /// A snapshot did not say it again.
     Gone(ResourceId),
@@ -121,6 +122,8 @@ pub(crate) struct Gateway {
     pub(crate) clock: Clock,
     /// Until when its process is not scheduled.
     pub(crate) busy_until: Duration,
+    /// When its process or its clock last went on after a halt.
+    pub(crate) disturbed_at: Duration,
     pub(crate) hold_time: Duration,
     pub(crate) registry: Registry,
     pub(crate) peers: BTreeMap<ClusterName, Peer>,
@@ -144,6 +147,7 @@ impl Gateway {
             is_running: true,
             clock,
             busy_until: Duration::ZERO,
+            disturbed_at: Duration::ZERO,
             hold_time,
             peers: BTreeMap::new(),
             reports: VecDeque::new(),
@@ -258,140 +262,6 @@ impl Gateway {
             None => Order::EndFeed(question.feed),
         };
         self.orders.push(order);
-    }
-
-    /// Takes the oldest report.
-    pub(crate) fn take_report(&mut self, now: Instant) -> Option<(ClusterName, Vec<Fact>)> {
-        let Report {
-            session,
-            peer: name,
-            event,
-        } = self.reports.pop_front()?;
-        let Some(peer) = self.peers.get_mut(&name) else {
-            if let Event::Up { .. } = event {
-                self.orders
-                    .push(Order::Close(session, GoodbyeReason::NotAuthorised));
-            }
-            return Some((name, Vec::new()));
-        };
-        let is_current = peer.seat.is_of(session);
-        let mut facts = Vec::new();
-        match event {
-            Event::Up { resumed } => self.seat(&name, session, resumed),
-            Event::Delivery(delivery) if is_current => {
-                match &delivery {
-                    Delivery::SnapshotBegin => peer.holding.handle_snapshot_begin(),
-                    Delivery::SnapshotEnd => peer.holding.handle_snapshot_end(),
-                    Delivery::Progress(cursor) => peer.holding.handle_progress(*cursor),
-                    Delivery::Updates(_) => {}
-                }
-                self.take(&name, delivery, &mut facts);
-            }
-            Event::Refused(refusal) if is_current => {
-                facts.push(Fact::Broken(format!("an update is unreadable: {refusal}")));
-            }
-            Event::Down(_) => {
-                if peer.seat.leave(session) {
-                    peer.holding.lose(now);
-                    self.registry.set_control(&name, Control::Lost);
-                }
-            }
-            Event::Delivery(_) | Event::Refused(_) => {}
-        }
-        Some((name, facts))
-    }
-
-    fn seat(&mut self, name: &ClusterName, session: SessionNumber, resumed: bool) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        if let Err(reason) = peer.holding.check(resumed) {
-            self.orders.push(Order::Close(session, reason));
-            return;
-        }
-        match peer.seat.take(session) {
-            Seating::Refused(reason) => self.orders.push(Order::Close(session, reason)),
-            Seating::Taken { replaced } => {
-                let closed = replaced.map(|old| Order::Close(old, GoodbyeReason::Replaced));
-                self.orders.extend(closed);
-                peer.holding.connect(resumed);
-                self.registry.set_control(name, Control::Connected);
-            }
-        }
-    }
-
-    /// Does with what a peer says what the hub does with it.
-    pub(crate) fn take(&mut self, name: &ClusterName, delivery: Delivery, facts: &mut Vec<Fact>) {
-        match delivery {
-            Delivery::SnapshotBegin => self.registry.handle_import_begin(name),
-            Delivery::Updates(updates) => {
-                facts.extend(updates.into_iter().map(|update| self.import(name, update)));
-            }
-            Delivery::SnapshotEnd => {
-                let before: Vec<Key> = self.imports_of(name).collect();
-                self.registry.handle_import_end(name);
-                let gone = before
-                    .into_iter()
-                    .filter(|key| self.registry.feed().get(key).is_none());
-                facts.extend(gone.map(|key| Fact::Gone(key.id)));
-            }
-            Delivery::Progress(cursor) => facts.push(Fact::Progress(cursor)),
-        }
-    }
-
-    fn import(&mut self, name: &ClusterName, update: Update) -> Fact {
-        let Update { key, value, trace } = update;
-        let id = key.id.clone();
-        let before = self.registry.feed().cursor();
-        match self.registry.handle_import(name, key, value.clone(), trace) {
-            Ok(()) => Fact::Taken {
-                id,
-                value,
-                has_effect: self.registry.feed().cursor() != before,
-            },
-            Err(refusal) => Fact::Refused {
-                id,
-                value,
-                reason: refusal.to_string(),
-            },
-        }
-    }
-
-    /// What is known of a peer.
-    pub(crate) fn imports_of(&self, name: &ClusterName) -> impl Iterator<Item = Key> {
-        let known = self.registry.feed().iter_of(name).map(|(key, _)| key);
-        known.filter(|key| key.id != ResourceId::Cluster)
-    }
-
-    /// When it next drops what a lost peer said.
-    pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        let expiries = self.peers.values();
-        expiries
-            .filter_map(|peer| peer.holding.expires(self.hold_time))
-            .min()
-    }
-
-    /// Drops what was held for long enough.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<ClusterName> {
-        let is_due = |peer: &Peer| {
-            peer.holding
-                .expires(self.hold_time)
-                .is_some_and(|at| at <= now)
-        };
-        let due: Vec<ClusterName> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| is_due(peer))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in &due {
-            self.registry.drop_peer_state(name);
-            if let Some(peer) = self.peers.get_mut(name) {
-                peer.holding.forget();
-                peer.resume.clear();
-            }
-        }
-        due
     }
 }
 

@@ -125,12 +125,14 @@ impl Reading {
 
     /// It was told that it has heard of everything up to a position, of what `concerns` it.
     ///
-    /// What has changed since may have been left out, as its newer state comes behind the position.
+    /// What has changed since may have been left out, as its newer state comes behind the position. What is not open is
+    /// not looked at.
     pub(crate) fn check(
         &self,
         history: &History,
         position: (Life, Revision),
         concerns: impl Fn(&ResourceId, &Resource) -> bool,
+        is_open: impl Fn(&ResourceId, &Resource) -> bool,
     ) -> Result<(), String> {
         for (id, track) in &history.tracks {
             let Some((newest, life, revision)) = &track.newest else {
@@ -141,6 +143,10 @@ impl Reading {
             }
             let must = newest.as_ref().filter(|value| concerns(id, value));
             let knows = self.knows(history, id).flatten();
+            let mut open = must.iter().copied().chain(knows);
+            if !open.all(|value| is_open(id, value)) {
+                continue;
+            }
             if knows != must {
                 return Err(format!(
                     "at {position:?} {id:?} is still {knows:?}, must be {must:?}"

@@ -9,15 +9,22 @@ use std::time::Duration;
 
 mod clock;
 mod connection;
+mod cuts;
 mod drive;
+mod flood;
 mod gateway;
+mod hijack;
 mod history;
 mod pipe;
 mod plan;
 mod scenery;
 mod truth;
+mod victim;
 mod world;
 
+pub use cuts::{Cuts, every_step};
+pub use flood::{Flood, flood};
+pub use hijack::matrix;
 pub use world::{Failure, Stats};
 
 use crate::{plan::Plan, world::World};
@@ -34,14 +41,19 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// How many tombstones a store keeps; few, so that readers come too late.
 const TOMBSTONES: usize = 12;
 
-/// Lets the world of a seed live to its end, and keeps what happened last for a failure to show.
-pub fn trace(seed: u64) -> Result<Stats, Failure> {
-    let mut world = World::new(seed, Plan::of_seed(seed));
-    world.keep_trail();
-    world.run()
-}
-
 /// Lets the world of a seed live to its end.
 pub fn run(seed: u64) -> Result<Stats, Failure> {
     World::new(seed, Plan::of_seed(seed)).run()
+}
+
+/// Lets the world of a seed live to its end, and keeps what happened last for a failure to show.
+///
+/// Of what happens, as much is left out as can be while the world still fails.
+pub fn trace(seed: u64) -> Result<Stats, Failure> {
+    let plan = plan::shrunk(Plan::of_seed(seed), |plan| {
+        World::new(seed, plan).run().is_err()
+    });
+    let mut world = World::new(seed, plan);
+    world.keep_trail();
+    world.run()
 }

@@ -41,11 +41,6 @@ impl Pipe {
         codec::encode(body, &mut self.waiting);
     }
 
-    /// Takes bytes to be sent.
-    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
-        self.waiting.extend_from_slice(bytes);
-    }
-
     /// How much waits for room on the way.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting.len()

@@ -21,10 +21,12 @@ pub(crate) enum Change {
     Rollout(usize),
     Node(usize),
     NodeGone(usize),
+    /// A node says that its pods have the range of a node of another cluster.
+    Squat(usize, usize),
     Tunnel(usize),
     TunnelGone(usize),
     /// The source lost its watch, and says everything anew, with this changed meanwhile.
-    Resync(Box<Change>),
+    Resync(Box<Self>),
 }
 
 /// What part of a peer's word a link takes, or of ours the peer is told.
@@ -58,6 +60,8 @@ pub(crate) enum Happening {
     HealAll,
     /// The connections between two gateways are lost, and both soon know.
     Reset(usize, usize),
+    /// They are lost, and only the first gateway knows.
+    Lose(usize, usize),
     /// A gateway says goodbye to its peers, or does not, and starts anew after a while.
     Restart {
         gateway: usize,
@@ -71,6 +75,8 @@ pub(crate) enum Happening {
     Jump(usize, Duration),
     Regrant(usize, usize, Extent),
     Reexport(usize, usize, Extent),
+    /// A link takes no more than so many endpoints.
+    Limit(usize, usize, usize),
     Unlink(usize, usize),
     Relink(usize, usize),
 }
@@ -124,9 +130,22 @@ impl Plan {
         plan
     }
 
-    /// When the last thing happens.
-    pub(crate) fn end(&self) -> Duration {
-        self.happenings.last().map_or(Duration::ZERO, |(at, _)| *at)
+    /// Two clusters that have something, between which nothing happens.
+    pub(crate) fn pair() -> Self {
+        let mut plan = Self {
+            clusters: 2,
+            hold_time: ms(60_000),
+            weather: Weather {
+                latency: ms(20),
+                loss_percent: 0,
+            },
+            fetch_limit: 4,
+            happenings: Vec::new(),
+        };
+        for cluster in 0..plan.clusters {
+            plan.fill(cluster, &mut Rng::with_seed(1));
+        }
+        plan
     }
 
     /// What a cluster has from the start.
@@ -150,6 +169,28 @@ impl Plan {
     }
 }
 
+/// A plan with which a world still fails, though nothing more can be left out of it.
+pub(crate) fn shrunk(mut plan: Plan, fails: impl Fn(Plan) -> bool) -> Plan {
+    if !fails(plan.clone()) {
+        return plan;
+    }
+    let mut length = plan.happenings.len().div_ceil(2);
+    while length > 0 {
+        let mut start = 0;
+        while start < plan.happenings.len() {
+            let mut fewer = plan.clone();
+            let end = (start + length).min(fewer.happenings.len());
+            fewer.happenings.drain(start..end);
+            match fails(fewer.clone()) {
+                true => plan = fewer,
+                false => start = end,
+            }
+        }
+        length /= 2;
+    }
+    plan
+}
+
 fn any_sharing(rng: &mut Rng) -> Sharing {
     Sharing {
         global: rng.u8(0..6) > 0,
@@ -160,7 +201,7 @@ fn any_sharing(rng: &mut Rng) -> Sharing {
     }
 }
 
-fn any_change(rng: &mut Rng) -> Change {
+fn any_change(clusters: usize, rng: &mut Rng) -> Change {
     let (service, node) = (rng.usize(0..SERVICES), rng.usize(0..NODES));
     let pod = rng.usize(0..PODS * NODES);
     match rng.u8(0..20) {
@@ -169,7 +210,10 @@ fn any_change(rng: &mut Rng) -> Change {
         4..10 => Change::Endpoint(service, pod),
         10..13 => Change::EndpointGone(service, pod),
         13..15 => Change::Rollout(service),
-        15 => Change::Node(node),
+        15 => match rng.u8(0..3) {
+            0 => Change::Squat(node, rng.usize(0..clusters)),
+            _ => Change::Node(node),
+        },
         16 => Change::NodeGone(node),
         17 => Change::Tunnel(node),
         18 => Change::TunnelGone(node),
@@ -184,13 +228,14 @@ fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
         .choice(&[Extent::All, Extent::OneNamespace, Extent::MostRanges])
         .unwrap_or(&Extent::All);
     match rng.u8(0..60) {
-        0..34 => Happening::Change(one, any_change(rng)),
+        0..34 => Happening::Change(one, any_change(clusters, rng)),
         34..36 => Happening::CutOneWay(one, other),
         36..39 => Happening::Cut(one, other),
         39..42 => Happening::Heal(one, other),
         42 => Happening::Isolate(one),
         43..45 => Happening::HealAll,
-        45..48 => Happening::Reset(one, other),
+        45..47 => Happening::Reset(one, other),
+        47 => Happening::Lose(one, other),
         48..51 => Happening::Restart {
             gateway: one,
             is_graceful: rng.bool(),
@@ -205,7 +250,10 @@ fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
         53 => Happening::Jump(one, ms(*rng.choice(&[200, 2000, 20_000]).unwrap_or(&200))),
         54..56 => Happening::Regrant(one, other, extent),
         56 => Happening::Reexport(one, other, extent),
-        57 => Happening::Unlink(one, other),
+        57 => match rng.bool() {
+            true => Happening::Unlink(one, other),
+            false => Happening::Limit(one, other, rng.usize(0..20)),
+        },
         _ => Happening::Relink(one, other),
     }
 }

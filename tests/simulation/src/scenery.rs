@@ -128,6 +128,22 @@ pub(crate) fn node(cluster: usize, node: usize, version: u16) -> (ResourceId, Re
     (ResourceId::Node(node_name(node)), Resource::from(value))
 }
 
+/// A node that says that its pods have another cluster's range.
+pub(crate) fn squatter(
+    cluster: usize,
+    number: usize,
+    victim: usize,
+    version: u16,
+) -> (ResourceId, Resource) {
+    let (id, value) = node(cluster, number, version);
+    let Resource::Node(node) = value else {
+        return (id, value);
+    };
+    let mut node = Node::clone(&node);
+    node.pod_cidrs = vec![pod_range(victim, number)];
+    (id, Resource::from(node))
+}
+
 /// A node's tunnel end; the version tells its states apart.
 pub(crate) fn tunnel(cluster: usize, node: usize, version: u16) -> (ResourceId, Resource) {
     let [high, low] = version.to_be_bytes();

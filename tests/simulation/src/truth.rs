@@ -66,7 +66,12 @@ impl Offer {
     fn service(&self, name: &ServiceName) -> Option<&Service> {
         match self.objects.get(&ResourceId::Service(name.clone()))? {
             Resource::Service(service) => Some(service),
-            _other => None,
+            Resource::Cluster(_)
+            | Resource::Node(_)
+            | Resource::Tunnel(_)
+            | Resource::Endpoint(_)
+            | Resource::Namespace(_)
+            | Resource::Import(_) => None,
         }
     }
 
@@ -91,14 +96,18 @@ pub(crate) fn is_granted(link: &LinkSpec, id: &ResourceId, value: &Resource) -> 
     if namespace_of(id).is_some_and(|n| !link.grants.namespaces.contains(n)) {
         return false;
     }
-    let ranges = match (id, value) {
+    let granted = &link.grants.cidrs;
+    let is_inside = |range: &IpNet| granted.iter().any(|outer| outer.contains(range));
+    granted.is_empty() || ranges_of(id, value).iter().all(is_inside)
+}
+
+/// The ranges of pods that a resource is about.
+pub(crate) fn ranges_of(id: &ResourceId, value: &Resource) -> Vec<IpNet> {
+    match (id, value) {
         (ResourceId::Endpoint(_, address), _) => vec![IpNet::from(*address)],
         (_, Resource::Node(node)) => node.pod_cidrs.clone(),
         _others => Vec::new(),
-    };
-    let granted = &link.grants.cidrs;
-    let is_inside = |range: &IpNet| granted.iter().any(|outer| outer.contains(range));
-    granted.is_empty() || ranges.iter().all(is_inside)
+    }
 }
 
 fn namespace_of(id: &ResourceId) -> Option<&Namespace> {

@@ -7,6 +7,7 @@ use std::{
 
 use cluster_registry::{import::Namespaces, link::LinkSpec, name::ClusterName, store::Epoch};
 use fastrand::Rng;
+use ipnet::IpNet;
 
 use crate::{
     clock::Clock,
@@ -18,8 +19,13 @@ use crate::{
     truth::{Offer, Picture},
 };
 
+mod arrivals;
 mod fate;
+mod links;
+mod orders;
+mod restart;
 mod sessions;
+mod time;
 mod watch;
 
 /// How long whole networks may take until all know everything: more than the longest backoff, a handshake that is given
@@ -58,6 +64,21 @@ pub struct Stats {
     pub settled_after: Duration,
 }
 
+impl std::ops::AddAssign for Stats {
+    /// Adds all but how long it took until all knew everything, of which the longest counts.
+    fn add_assign(&mut self, other: Self) {
+        self.clusters += other.clusters;
+        self.time += other.time;
+        self.happenings += other.happenings;
+        self.sessions += other.sessions;
+        self.resumed += other.resumed;
+        self.updates += other.updates;
+        self.refused += other.refused;
+        self.expired += other.expired;
+        self.settled_after = self.settled_after.max(other.settled_after);
+    }
+}
+
 /// What went wrong, and when.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -72,7 +93,6 @@ pub struct Failure {
 /// Everything.
 pub(crate) struct World {
     pub(crate) now: Duration,
-    base: Instant,
     rng: Rng,
     plan: Plan,
     pub(crate) gateways: Vec<Gateway>,
@@ -85,8 +105,14 @@ pub(crate) struct World {
     /// The ways that are cut, from one gateway to another.
     blocked: BTreeSet<(usize, usize)>,
     /// When the gateways that are down start again, and when agents announce their tunnel ends again.
-    starts: BTreeMap<usize, (Duration, fate::Remains)>,
+    starts: BTreeMap<usize, (Duration, restart::Remains)>,
     announces: BTreeMap<usize, Duration>,
+    /// The ranges that nodes of other clusters than their own have ever laid claim to.
+    disputed: BTreeSet<IpNet>,
+    /// Since when gateways have no session with their peers, by their own clocks.
+    lost_since: BTreeMap<(usize, ClusterName), Instant>,
+    /// When the world is looked at next.
+    look_at: Duration,
     next_number: u64,
     version: u16,
     pub(crate) stats: Stats,
@@ -105,7 +131,6 @@ impl World {
         let mut rng = Rng::with_seed(seed ^ 0x5eed);
         let mut world = Self {
             now: Duration::ZERO,
-            base,
             gateways: Vec::new(),
             offers: Vec::new(),
             histories: Vec::new(),
@@ -115,6 +140,9 @@ impl World {
             blocked: BTreeSet::new(),
             starts: BTreeMap::new(),
             announces: BTreeMap::new(),
+            disputed: BTreeSet::new(),
+            lost_since: BTreeMap::new(),
+            look_at: Duration::ZERO,
             next_number: 1,
             version: 1,
             stats: Stats::default(),

@@ -1,38 +1,21 @@
 //! What happens to the world by its plan: changes, cuts, restarts, pauses, and links that come and go.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cluster_registry::{
-    import::{Grants, Namespaces},
-    link::LinkSpec,
-    name::{ClusterName, Namespace},
-    resource::{Key, Resource, ResourceId},
-    store::Cursor,
+    link::{Limits, LinkSpec},
+    resource::{Resource, ResourceId},
 };
-use mesh_gateway_core::{reason::GoodbyeReason, resume::Resume};
 
-use super::World;
+use super::{
+    World,
+    links::{grants_of, namespaces_of},
+};
 use crate::{
     connection::Notice,
-    gateway::{Gateway, Peer},
-    plan::{Change, Extent, Happening, Memory},
-    scenery::{self, NAMESPACES, PODS, cluster_name, cluster_range, most_of_range},
+    plan::{Change, Happening},
+    scenery::{self, PODS, cluster_name},
 };
-
-/// What a gateway remembers of a peer over a restart.
-#[derive(Debug)]
-pub(super) struct Remembered {
-    resources: Vec<(Key, Resource)>,
-    progress: Option<Cursor>,
-    grants: Grants,
-}
-
-/// What a gateway remembers over a restart.
-pub(super) type Remains = BTreeMap<ClusterName, Remembered>;
 
 impl World {
     pub(super) fn apply(&mut self, happening: Happening) {
@@ -51,7 +34,8 @@ impl World {
                 }
             }
             Happening::HealAll => self.blocked.clear(),
-            Happening::Reset(one, other) => self.reset(one, other),
+            Happening::Reset(one, other) => self.reset(one, other, |_| true),
+            Happening::Lose(at, other) => self.reset(at, other, |gateway| gateway == at),
             Happening::Restart {
                 gateway,
                 is_graceful,
@@ -60,13 +44,25 @@ impl World {
             } => {
                 self.stop(gateway, is_graceful, memory, down);
             }
-            Happening::Pause(gateway, time) => self.gateways[gateway].busy_until = self.now + time,
-            Happening::Jump(gateway, time) => self.gateways[gateway].clock.jump(time),
+            Happening::Pause(gateway, time) => {
+                let end = self.now + time;
+                let gateway = &mut self.gateways[gateway];
+                gateway.busy_until = gateway.busy_until.max(end);
+                gateway.disturbed_at = gateway.busy_until;
+            }
+            Happening::Jump(gateway, time) => {
+                let gateway = &mut self.gateways[gateway];
+                gateway.clock.jump(time);
+                gateway.disturbed_at = gateway.disturbed_at.max(self.now);
+            }
             Happening::Regrant(own, peer, extent) => self.change_link(own, peer, |link| {
                 link.grants = grants_of(peer, extent);
             }),
             Happening::Reexport(own, peer, extent) => self.change_link(own, peer, |link| {
                 link.export_to = namespaces_of(extent);
+            }),
+            Happening::Limit(own, peer, endpoints) => self.change_link(own, peer, |link| {
+                link.limits.endpoints = endpoints;
             }),
             Happening::Unlink(own, peer) => self.unlink(own, peer),
             Happening::Relink(own, peer) => {
@@ -87,11 +83,29 @@ impl World {
         for start in self.starts.values_mut() {
             start.0 = start.0.min(self.now);
         }
+        for cluster in 0..self.gateways.len() {
+            for node in self.squatters(cluster) {
+                self.apply(Happening::Change(cluster, Change::Node(node)));
+            }
+        }
         for one in 0..self.gateways.len() {
             for other in (0..self.gateways.len()).filter(|other| *other != one) {
                 self.apply(Happening::Relink(one, other));
+                let limit = Limits::default().endpoints;
+                self.apply(Happening::Limit(one, other, limit));
             }
         }
+    }
+
+    /// The nodes of a cluster that lay claim to ranges of another.
+    fn squatters(&self, cluster: usize) -> Vec<usize> {
+        let objects = &self.offers[cluster].objects;
+        let is_squatter = |number: &usize| {
+            let node = objects.get(&ResourceId::Node(scenery::node_name(*number)));
+            let own = scenery::pod_range(cluster, *number);
+            matches!(node, Some(Resource::Node(node)) if node.pod_cidrs != [own])
+        };
+        (0..scenery::NODES).filter(is_squatter).collect()
     }
 
     fn change(&mut self, cluster: usize, change: Change) {
@@ -128,6 +142,10 @@ impl World {
         }
         self.note_exports(cluster);
         self.publish(cluster);
+        // This cluster's own claims go before those of others.
+        for peer in 0..self.gateways.len() {
+            self.forget_withdrawn(cluster, &cluster_name(peer));
+        }
     }
 
     /// Changes what a cluster really has, and returns what of it.
@@ -148,6 +166,12 @@ impl World {
                 put(objects, scenery::endpoint(cluster, service, pod, version))
             }
             Change::Node(node) => put(objects, scenery::node(cluster, node, version)),
+            Change::Squat(node, victim) => {
+                if victim != cluster {
+                    self.disputed.insert(scenery::pod_range(victim, node));
+                }
+                put(objects, scenery::squatter(cluster, node, victim, version))
+            }
             Change::Tunnel(node) => put(&mut offer.agents, scenery::tunnel(cluster, node, version)),
             Change::ServiceGone(number) => {
                 remove(objects, ResourceId::Service(scenery::service_name(number)))
@@ -185,7 +209,7 @@ impl World {
         }
     }
 
-    fn reset(&mut self, one: usize, other: usize) {
+    fn reset(&mut self, one: usize, other: usize, notices: impl Fn(usize) -> bool) {
         for connection in self
             .connections
             .values_mut()
@@ -195,140 +219,14 @@ impl World {
             if let Some((_, succeeds)) = &mut connection.handshake {
                 *succeeds = false;
             }
-            for end in &mut connection.ends {
-                let noticed = self.now + Duration::from_millis(self.rng.u64(0..200));
-                end.notice.get_or_insert((noticed, Notice::Reset));
-            }
-        }
-    }
-
-    fn stop(&mut self, gateway: usize, is_graceful: bool, memory: Memory, down: Duration) {
-        if !self.gateways[gateway].is_running {
-            return;
-        }
-        if is_graceful {
-            self.shut_sessions(gateway, GoodbyeReason::ShuttingDown, |_| true);
-        }
-        let stopped = &mut self.gateways[gateway];
-        stopped.is_running = false;
-        let remains = match memory {
-            Memory::Nothing => Remains::new(),
-            Memory::Imports => remains_of(stopped),
-        };
-        for connection in self.connections.values_mut() {
             for end in connection
                 .ends
                 .iter_mut()
-                .filter(|end| end.gateway == gateway)
+                .filter(|end| notices(end.gateway))
             {
-                end.end();
+                let noticed = self.now + Duration::from_millis(self.rng.u64(0..200));
+                end.notice.get_or_insert((noticed, Notice::Reset));
             }
-        }
-        self.offers[gateway].tunnels.clear();
-        self.announces.remove(&gateway);
-        self.starts.insert(gateway, (self.now + down, remains));
-    }
-
-    /// A gateway begins another life.
-    pub(super) fn start(&mut self, number: usize, mut remains: Remains) {
-        let life = self.number();
-        let old = &self.gateways[number];
-        let mut gateway = Gateway::new(old.cluster.clone(), life, old.clock, self.plan.hold_time);
-        let objects = self.offers[number].objects.iter();
-        let objects = objects
-            .map(|(id, value)| (id.clone(), value.clone()))
-            .collect();
-        gateway.registry.apply_local_snapshot(objects);
-        self.gateways[number] = gateway;
-        let own = self.offers[number]
-            .links
-            .values()
-            .cloned()
-            .collect::<Vec<_>>();
-        for spec in own {
-            self.link(number, spec);
-        }
-        let now = self.clock(number);
-        for peer in 0..self.gateways.len() {
-            let name = cluster_name(peer);
-            match remains.remove(&name) {
-                Some(remembered) => remember(&mut self.gateways[number], &name, remembered, now),
-                None => drop(self.readings[number].remove(&name)),
-            }
-            self.forget_withdrawn(number, &name);
-        }
-        let announced = self.now + Duration::from_millis(self.rng.u64(0..500));
-        self.announces.insert(number, announced);
-        self.note_exports(number);
-        self.publish(number);
-    }
-
-    /// The agents of a cluster announce their tunnel ends to its gateway.
-    pub(super) fn announce(&mut self, number: usize) {
-        let offer = &mut self.offers[number];
-        offer.tunnels = offer.agents.clone();
-        for (id, value) in &offer.tunnels {
-            if let (ResourceId::Tunnel(node), Resource::Tunnel(tunnel)) = (id, value) {
-                let registry = &mut self.gateways[number].registry;
-                registry.apply_tunnel(node, Some(Arc::clone(tunnel)), None);
-            }
-        }
-        self.note_exports(number);
-        self.publish(number);
-    }
-
-    pub(super) fn link(&mut self, own: usize, spec: LinkSpec) {
-        self.offers[own]
-            .links
-            .insert(spec.cluster.clone(), spec.clone());
-        if self.gateways[own].is_running {
-            let (seed, now) = (self.rng.u64(..), self.clock(own));
-            self.gateways[own].add_link(spec, seed, now);
-            self.note_scopes(own);
-        }
-    }
-
-    fn unlink(&mut self, own: usize, peer: usize) {
-        let name = cluster_name(peer);
-        self.offers[own].links.remove(&name);
-        if !self.gateways[own].is_running {
-            return;
-        }
-        self.gateways[own].remove_link(&name);
-        self.readings[own].remove(&name);
-        self.obey(own);
-    }
-
-    fn change_link(&mut self, own: usize, peer: usize, change: impl FnOnce(&mut LinkSpec)) {
-        let Some(spec) = self.offers[own].links.get_mut(&cluster_name(peer)) else {
-            return;
-        };
-        change(spec);
-        let spec = spec.clone();
-        if self.gateways[own].is_running {
-            let (seed, now) = (self.rng.u64(..), self.clock(own));
-            self.gateways[own].change_link(spec, seed, now);
-            self.forget_withdrawn(own, &cluster_name(peer));
-            self.note_scopes(own);
-            self.obey(own);
-        }
-    }
-
-    /// What a link no longer grants is withdrawn without a word of the peer.
-    fn forget_withdrawn(&mut self, own: usize, name: &ClusterName) {
-        let kept: BTreeSet<_> = self.gateways[own]
-            .imports_of(name)
-            .map(|key| key.id.clone())
-            .collect();
-        if let Some(reading) = self.readings[own].get_mut(name) {
-            reading.retain(|id| kept.contains(id));
-        }
-    }
-
-    fn note_scopes(&mut self, own: usize) {
-        for peer in self.gateways[own].peers.values() {
-            let (reader, shown) = (peer.spec.cluster.clone(), peer.spec.export_to.clone());
-            self.scopes.entry(peer.feed).or_insert((own, reader, shown));
         }
     }
 }
@@ -336,63 +234,4 @@ impl World {
 fn remove(objects: &mut BTreeMap<ResourceId, Resource>, id: ResourceId) -> Vec<ResourceId> {
     objects.remove(&id);
     vec![id]
-}
-
-fn remains_of(gateway: &Gateway) -> Remains {
-    let remember = |(name, peer): (&ClusterName, &Peer)| {
-        let known = gateway.registry.feed().iter_of(name);
-        let remembered = Remembered {
-            resources: known
-                .filter(|(key, _)| key.id != ResourceId::Cluster)
-                .map(|(key, value)| (key, value.clone()))
-                .collect(),
-            progress: peer.holding.progress(),
-            grants: peer.spec.grants.clone(),
-        };
-        (name.clone(), remembered)
-    };
-    gateway.peers.iter().map(remember).collect()
-}
-
-/// Gives a gateway back what it knew of a peer; its links may have changed meanwhile, and what they refuse is left out.
-fn remember(gateway: &mut Gateway, name: &ClusterName, remembered: Remembered, now: Instant) {
-    let Some(peer) = gateway.peers.get_mut(name) else {
-        return;
-    };
-    peer.holding.lose(now);
-    // Under other grants, other things would have been taken.
-    if let Some(cursor) = remembered
-        .progress
-        .filter(|_| remembered.grants == peer.spec.grants)
-    {
-        peer.resume = Resume::from(cursor);
-        peer.holding.restore(cursor);
-    }
-    for (key, value) in remembered.resources {
-        gateway.registry.restore(key, value).ok();
-    }
-}
-
-fn namespaces_of(extent: Extent) -> Namespaces {
-    match extent {
-        Extent::All => Namespaces::All,
-        Extent::OneNamespace | Extent::MostRanges => {
-            let names = NAMESPACES[..1].iter().map(|name| Namespace::parse(name));
-            Namespaces::Only(names.filter_map(Result::ok).collect())
-        }
-    }
-}
-
-fn grants_of(peer: usize, extent: Extent) -> Grants {
-    match extent {
-        Extent::All => Grants::default(),
-        Extent::OneNamespace => Grants {
-            namespaces: namespaces_of(extent),
-            cidrs: vec![cluster_range(peer)],
-        },
-        Extent::MostRanges => Grants {
-            namespaces: Namespaces::All,
-            cidrs: most_of_range(peer),
-        },
-    }
 }

@@ -3,16 +3,29 @@
 use std::time::Duration;
 
 use cluster_registry::{
+    import::Refusal,
+    link::Limits,
     name::ClusterName,
     resource::{Resource, ResourceId},
     store::Cursor,
 };
+
+use ipnet::IpNet;
 
 use super::World;
 use crate::{
     gateway::{Fact, life_of},
     truth::{self, Picture},
 };
+
+/// How often the world is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How late a gateway may be.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// The time in which silence must be noticed by the slowest clock, and looked at.
+const DETECTION: Duration = Duration::from_millis(350);
 
 impl World {
     /// Notes what a cluster shows from here on.
@@ -44,8 +57,17 @@ impl World {
         match fact {
             Fact::Taken {
                 id,
+                is_shown: false,
+                ..
+            } => {
+                reading.forget_key(&id);
+                Ok(())
+            }
+            Fact::Taken {
+                id,
                 value,
                 has_effect,
+                is_shown: true,
             } => {
                 self.stats.updates += 1;
                 let known = reading.knows(history, &id);
@@ -55,10 +77,10 @@ impl World {
                 }
                 Ok(())
             }
-            Fact::Refused { id, value, reason } => {
+            Fact::Refused { id, value, refusal } => {
                 self.stats.refused += 1;
                 reading.forget_key(&id);
-                self.check_refusal(reader, from, &id, value.as_ref(), &reason)
+                self.check_refusal(reader, from, &id, value.as_ref(), &refusal)
             }
             Fact::Gone(id) => {
                 let own = &self.gateways[reader].cluster;
@@ -87,13 +109,15 @@ impl World {
         from: &ClusterName,
         id: &ResourceId,
         value: Option<&Resource>,
-        reason: &str,
+        refusal: &Refusal,
     ) -> Result<(), String> {
         let link = self.offers[reader].links.get(from);
         let is_granted =
             value.is_none_or(|value| link.is_some_and(|l| truth::is_granted(l, id, value)));
-        if is_granted {
-            return Err(format!("{id:?} is refused though it is granted: {reason}"));
+        let is_limited = link.is_some_and(|l| l.limits != Limits::default());
+        let is_disputed = value.is_some_and(|value| self.is_disputed(id, value));
+        if is_granted && !is_limited && !is_disputed {
+            return Err(format!("{id:?} is refused though it is granted: {refusal}"));
         }
         Ok(())
     }
@@ -119,11 +143,26 @@ impl World {
         let Some(reading) = self.readings[reader].get(from) else {
             return Ok(());
         };
+        if peer.spec.limits != Limits::default() {
+            return Ok(());
+        }
         let concerns = |id: &ResourceId, value: &Resource| {
             truth::is_told(scope, id) && truth::is_granted(&peer.spec, id, value)
         };
         let position = (life_of(cursor.epoch), cursor.revision);
-        reading.check(&self.histories[publisher], position, concerns)
+        let is_open = |id: &ResourceId, value: &Resource| !self.is_disputed(id, value);
+        reading.check(&self.histories[publisher], position, concerns, is_open)
+    }
+
+    /// Whether two clusters have laid claim to what a resource needs: who has it depends on who came first.
+    fn is_disputed(&self, id: &ResourceId, value: &Resource) -> bool {
+        let ranges = truth::ranges_of(id, value);
+        let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+        ranges.iter().any(|range| {
+            self.disputed
+                .iter()
+                .any(|disputed| overlap(range, disputed))
+        })
     }
 
     /// What a peer said long ago may be in no view.
@@ -139,14 +178,69 @@ impl World {
         }
     }
 
-    /// A gateway that has heard nothing of a peer for the hold time may not show it, whatever its timers say.
-    pub(super) fn check_silence(&mut self, reader: usize) {
-        let gateway = &mut self.gateways[reader];
+    /// Looks for what no timer of the gateways may be trusted with.
+    pub(super) fn look_around(&mut self) {
+        if self.now < self.look_at {
+            return;
+        }
+        self.look_at = self.now + LOOK;
+        for reader in 0..self.gateways.len() {
+            let gateway = &self.gateways[reader];
+            if gateway.is_running && gateway.busy_until <= self.now {
+                self.check_lost(reader);
+            }
+        }
+        self.check_silence();
+    }
+
+    /// A gateway that has had no session with a peer for the hold time may not show anything of it.
+    fn check_lost(&mut self, reader: usize) {
+        let gateway = &self.gateways[reader];
         let now = gateway.clock.at(self.now);
-        let overdue = gateway.next_expiry();
-        let slack = Duration::from_millis(1);
-        if overdue.is_some_and(|at| at + slack < now) && gateway.busy_until < self.now {
-            let what = format!("{} holds what it should have dropped", gateway.cluster);
+        let hold = gateway.hold_time + SLACK;
+        let mut overdue = None;
+        for (name, peer) in &gateway.peers {
+            let key = (reader, name.clone());
+            if peer.seat.is_taken() {
+                self.lost_since.remove(&key);
+                continue;
+            }
+            let since = *self.lost_since.entry(key).or_insert(now);
+            let is_held = || gateway.imports_of(name).next().is_some();
+            if now.saturating_duration_since(since) > hold && is_held() {
+                overdue = Some(name.clone());
+            }
+        }
+        if let Some(name) = overdue {
+            let own = &self.gateways[reader].cluster;
+            self.fail(format!(
+                "{own} still holds what {name} said, which it lost long ago"
+            ));
+        }
+    }
+
+    /// A session in which nothing arrives may not stay up.
+    fn check_silence(&mut self) {
+        let mut silent = None;
+        for end in self.connections.values().flat_map(|c| &c.ends) {
+            let gateway = &self.gateways[end.gateway];
+            let is_halted = gateway.busy_until > self.now;
+            let Some(drive) = end
+                .drive
+                .as_ref()
+                .filter(|d| d.session.is_up() && !is_halted)
+            else {
+                continue;
+            };
+            let since = end.heard_at.max(gateway.disturbed_at);
+            if self.now.saturating_sub(since) > DETECTION {
+                silent = Some(format!(
+                    "{} still has session {}, in which nothing arrives",
+                    gateway.cluster, drive.number
+                ));
+            }
+        }
+        if let Some(what) = silent {
             self.fail(what);
         }
     }

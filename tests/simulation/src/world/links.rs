@@ -1,0 +1,101 @@
+//! How links come, change and go.
+
+use std::collections::BTreeSet;
+
+use cluster_registry::{
+    import::{Grants, Namespaces},
+    link::LinkSpec,
+    name::{ClusterName, Namespace},
+};
+
+use super::World;
+use crate::{
+    plan::Extent,
+    scenery::{NAMESPACES, cluster_name, cluster_range, most_of_range},
+};
+
+impl World {
+    pub(super) fn link(&mut self, own: usize, spec: LinkSpec) {
+        self.offers[own]
+            .links
+            .insert(spec.cluster.clone(), spec.clone());
+        if self.gateways[own].is_running {
+            let (seed, now) = (self.rng.u64(..), self.clock(own));
+            self.gateways[own].add_link(spec, seed, now);
+            self.note_scopes(own);
+        }
+    }
+
+    pub(super) fn unlink(&mut self, own: usize, peer: usize) {
+        let name = cluster_name(peer);
+        self.offers[own].links.remove(&name);
+        if !self.gateways[own].is_running {
+            return;
+        }
+        self.gateways[own].remove_link(&name);
+        self.readings[own].remove(&name);
+        self.obey(own);
+    }
+
+    pub(super) fn change_link(
+        &mut self,
+        own: usize,
+        peer: usize,
+        change: impl FnOnce(&mut LinkSpec),
+    ) {
+        let Some(spec) = self.offers[own].links.get_mut(&cluster_name(peer)) else {
+            return;
+        };
+        change(spec);
+        let spec = spec.clone();
+        if self.gateways[own].is_running {
+            let (seed, now) = (self.rng.u64(..), self.clock(own));
+            self.gateways[own].change_link(spec, seed, now);
+            self.forget_withdrawn(own, &cluster_name(peer));
+            self.note_scopes(own);
+            self.obey(own);
+        }
+    }
+
+    /// What a link no longer grants is withdrawn without a word of the peer.
+    pub(super) fn forget_withdrawn(&mut self, own: usize, name: &ClusterName) {
+        let kept: BTreeSet<_> = self.gateways[own]
+            .imports_of(name)
+            .map(|key| key.id)
+            .collect();
+        if let Some(reading) = self.readings[own].get_mut(name) {
+            reading.retain(|id| kept.contains(id));
+        }
+    }
+
+    fn note_scopes(&mut self, own: usize) {
+        for peer in self.gateways[own].peers.values() {
+            let (reader, shown) = (peer.spec.cluster.clone(), peer.spec.export_to.clone());
+            self.scopes.entry(peer.feed).or_insert((own, reader, shown));
+        }
+    }
+}
+
+pub(super) fn namespaces_of(extent: Extent) -> Namespaces {
+    match extent {
+        Extent::All => Namespaces::All,
+        Extent::OneNamespace | Extent::MostRanges => {
+            let names = NAMESPACES[..1].iter().map(|name| Namespace::parse(name));
+            Namespaces::Only(names.filter_map(Result::ok).collect())
+        }
+    }
+}
+
+pub(super) fn grants_of(peer: usize, extent: Extent) -> Grants {
+    match extent {
+        Extent::All => Grants::default(),
+        Extent::OneNamespace => Grants {
+            namespaces: namespaces_of(extent),
+            cidrs: vec![cluster_range(peer)],
+        },
+        Extent::MostRanges => Grants {
+            namespaces: Namespaces::All,
+            cidrs: most_of_range(peer),
+        },
+    }
+}

@@ -1,0 +1,77 @@
+//! What the hubs of gateways want of their sessions.
+
+use std::time::Duration;
+
+use cluster_registry::store::Epoch;
+use mesh_gateway_core::reason::GoodbyeReason;
+
+use super::World;
+use crate::{drive::Drive, gateway::Order};
+
+impl World {
+    pub(super) fn settle_all_of(&mut self, gateway: usize) {
+        let ends = self.connections.iter().flat_map(|(id, connection)| {
+            let own = (0..2).filter(|number| connection.ends[*number].gateway == gateway);
+            own.map(|number| (*id, number))
+        });
+        for (id, number) in ends.collect::<Vec<_>>() {
+            self.settle_end(id, number);
+        }
+    }
+
+    /// Tells the sessions of a gateway what its hub wants of them.
+    pub(super) fn obey(&mut self, gateway: usize) {
+        for order in std::mem::take(&mut self.gateways[gateway].orders) {
+            match order {
+                Order::Close(session, reason) => {
+                    self.shut_sessions(gateway, reason, |drive| drive.number == session);
+                }
+                Order::EndFeed(feed) => self.end_feed(gateway, feed),
+                Order::Answer(session, answer) => {
+                    let at = self.now + Duration::from_micros(self.rng.u64(0..5000));
+                    let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
+                    let mut own = drives.filter_map(|end| end.drive.as_mut());
+                    if let Some(drive) = own.find(|drive| drive.number == session) {
+                        drive.expect_answer(at, answer);
+                    }
+                }
+            }
+        }
+        self.settle_all_of(gateway);
+    }
+
+    fn end_feed(&mut self, gateway: usize, feed: Epoch) {
+        self.shut_sessions(gateway, GoodbyeReason::ShuttingDown, |drive| {
+            drive.feed == feed
+        });
+    }
+
+    /// Ends some sessions of a gateway.
+    pub(super) fn shut_sessions(
+        &mut self,
+        gateway: usize,
+        reason: GoodbyeReason,
+        which: impl Fn(&Drive) -> bool,
+    ) {
+        let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
+        for end in drives.filter(|end| end.gateway == gateway) {
+            if let Some(drive) = end.drive.as_mut().filter(|drive| which(drive)) {
+                drive.session.handle_shutdown(reason);
+            }
+        }
+        self.settle_all_of(gateway);
+    }
+
+    /// Tells the sessions of a gateway where its store stands.
+    pub(super) fn publish(&mut self, gateway: usize) {
+        let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
+        for end in drives.filter(|end| end.gateway == gateway) {
+            if let Some(drive) = &mut end.drive
+                && let Some(newest) = self.gateways[gateway].newest_of(drive.feed)
+            {
+                drive.handle_newest(newest);
+            }
+        }
+        self.settle_all_of(gateway);
+    }
+}
