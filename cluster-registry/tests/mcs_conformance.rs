@@ -3,6 +3,8 @@
 //! Each test plays a clusterset of two: what one registry exports the other imports, as sessions carry it. The names are
 //! those of the suite's cases; what it asks of Kubernetes objects is shown where they are written.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 mod mcs_conformance_world;
 
 use cluster_registry::{

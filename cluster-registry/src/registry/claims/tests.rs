@@ -226,10 +226,12 @@ proptest! {
                 None if name == "east" => east.apply_local(&id, None, None),
                 None => gone(&mut east, name, id),
             }
-            let held: Vec<(ClusterName, IpNet)> = east.feed().iter().filter_map(|(key, value)| match value {
-                Resource::Node(node) => Some((key.cluster, *node.pod_cidrs.first()?)),
-                _other => None,
-            }).collect();
+            let mut held: Vec<(ClusterName, IpNet)> = Vec::new();
+            for (key, value) in east.feed().iter() {
+                if let Resource::Node(node) = value {
+                    held.extend(node.pod_cidrs.first().map(|range| (key.cluster, *range)));
+                }
+            }
             for (at, (one, range)) in held.iter().enumerate() {
                 for (other, second) in &held[at + 1..] {
                     let overlaps = range.contains(second) || second.contains(range);
