@@ -34,6 +34,7 @@ KINDS = [
     ("v1", "serviceaccounts", "ServiceAccount", True),
     ("apps/v1", "deployments", "Deployment", True),
     ("apps/v1", "daemonsets", "DaemonSet", True),
+    ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", False),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", False),
     ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", False),
 ]
@@ -64,11 +65,18 @@ class ApiServer(http.server.BaseHTTPRequestHandler):
             return self.answer(200, resource_list(version))
         if path.endswith("/secrets"):
             return self.answer(200, {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []})
+        definition = self.server.definitions.get(path.rsplit("/", 1)[-1])
+        if definition and "/customresourcedefinitions/" in path:
+            return self.answer(200, definition)
         self.answer(404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 
     def do_POST(self):
         created = self.take_body()
-        if created.get("type") != RELEASE:
+        if created["kind"] == "CustomResourceDefinition":
+            # Helm waits until the API server serves the new kind.
+            created["status"] = {"conditions": [{"type": t, "status": "True"} for t in ("Established", "NamesAccepted")]}
+            self.server.definitions[created["metadata"]["name"]] = created
+        elif created.get("type") != RELEASE:
             self.server.created.append(created)
         self.answer(201, created)
 
@@ -119,6 +127,7 @@ class Helm:
         self.engine = engine
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
         self.server.created = []
+        self.server.definitions = {}
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{self.server.server_port}"
         kubeconfig = {
@@ -146,6 +155,7 @@ class Helm:
     def install(self, values):
         """The objects that an installation makes."""
         self.server.created.clear()
+        self.server.definitions.clear()
         install = self.engine.Install(self.config)
         asyncio.run(install.run("isthmus", str(CHART), values=values, wait=False, timeout=30))
         return list(self.server.created)
@@ -209,7 +219,7 @@ def problems_of_flags(container):
     known = declared_flags((HELM.parent / source).read_text()) - others
     given = {arg.removeprefix("--").split("=")[0] for arg in container["args"]}
     problems = [f"{container['name']} has no flag --{flag}" for flag in sorted(given - known)]
-    optional = {"link", "otlp-endpoint"}
+    optional = {"device", "link", "otlp-endpoint", "tunnel-address"}
     problems += [f"{container['name']} is not given --{flag}" for flag in sorted(known - given - optional)]
     return problems
 

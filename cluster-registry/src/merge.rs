@@ -3,6 +3,8 @@
 //! Two merges go on at once. By annotation: this cluster's endpoints always count; another cluster's count only where
 //! this cluster's definition is global and theirs is global and shared. By ServiceExport ([`crate::mcs`]): the endpoints
 //! of the clusters that export count, and no others, not even this cluster's own.
+//!
+//! Long because the offers and the view that they add up to change in step.
 
 mod namespaces;
 

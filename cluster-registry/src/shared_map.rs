@@ -3,6 +3,8 @@
 //! A B-tree whose nodes are shared between clones. The view hands out its maps while the merge goes on changing them, so
 //! the cost of a change must not grow with what the map holds. Nodes are as long as what they hold: with tens of
 //! thousands of small maps, fixed slots would cost more than the values.
+//!
+//! Long because the map is one data structure, and reading it in parts would hide how its levels split and share.
 
 use std::{fmt, ops::Index, slice, sync::Arc};
 

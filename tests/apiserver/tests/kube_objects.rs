@@ -1,4 +1,6 @@
 //! Objects are made, changed and deleted as Kubernetes does it, on a real API server and on ours alike.
+//!
+//! Long because every case is one that a real API server is asked too.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 

@@ -1,4 +1,6 @@
 //! Tests of the source against an API server: a real one where there is one, and for what goes wrong the double.
+//!
+//! Long because every case plays against one server and one running source.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -1,4 +1,6 @@
 //! Tests of the source on real directories: every way in which people and tools change files.
+//!
+//! Long because every case changes one directory under one running source.
 
 use std::{
     collections::BTreeMap,

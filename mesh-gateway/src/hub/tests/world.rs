@@ -1,4 +1,6 @@
 //! A running hub, with a source and peers that the test plays.
+//!
+//! Long because it plays every neighbour of the hub.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,6 @@
 //! The world of the tests: two namespaces, and a thread in each that runs its node.
+//!
+//! Long because it builds and unbuilds one network.
 
 use std::{
     fs::File,

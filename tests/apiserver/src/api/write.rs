@@ -1,4 +1,6 @@
 //! Creating, replacing and patching objects.
+//!
+//! Long because each verb that writes goes through the same checks.
 
 use std::sync::Arc;
 
