@@ -1,3 +1,5 @@
+//! Tests of the outer socket: batches, segments and what a peer's address becomes.
+
 use std::time::{Duration, Instant};
 
 use super::*;
