@@ -6,21 +6,18 @@
 //!
 //! Long because the map is one data structure, and reading it in parts would hide how its levels split and share.
 
-use std::{fmt, ops::Index, slice, sync::Arc};
+mod iter;
+mod node;
 
-/// The most entries of a node: copying one touches as many reference counts. Four levels hold 65,536.
-const MAX_ENTRIES: usize = 16;
+use std::{fmt, ops::Index, sync::Arc};
+
+pub use iter::Iter;
+use node::{Node, child_of};
 
 /// The map.
 pub struct SharedMap<K, V> {
     root: Node<K, V>,
     len: usize,
-}
-
-enum Node<K, V> {
-    Leaf(Arc<Vec<(K, V)>>),
-    /// Each child under a key that none of its own is less than.
-    Branch(Arc<Vec<(K, Self)>>),
 }
 
 impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
@@ -179,195 +176,6 @@ impl<K, V> SharedMap<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Node<K, V> {
-    /// Sets a key, and returns what it had, and the right half of the node if it had to be cut.
-    fn insert(&mut self, key: K, value: V) -> (Option<V>, Option<(K, Self)>) {
-        match self {
-            Self::Leaf(entries) => {
-                let entries = Arc::make_mut(entries);
-                match entries.binary_search_by(|(own, _)| own.cmp(&key)) {
-                    Ok(at) => (Some(std::mem::replace(&mut entries[at].1, value)), None),
-                    Err(at) => {
-                        let right = place(entries, at, (key, value));
-                        let right = right.map(|(key, right)| (key, Self::Leaf(Arc::new(right))));
-                        (None, right)
-                    }
-                }
-            }
-            Self::Branch(children) => {
-                let at = child_of(children, &key);
-                let children = Arc::make_mut(children);
-                if key < children[at].0 {
-                    children[at].0 = key.clone();
-                }
-                let (old, cut) = children[at].1.insert(key, value);
-                let right = cut.and_then(|cut| place(children, at + 1, cut));
-                let right = right.map(|(key, right)| (key, Self::Branch(Arc::new(right))));
-                (old, right)
-            }
-        }
-    }
-
-    fn remove(&mut self, key: &K) -> Option<V> {
-        match self {
-            Self::Leaf(entries) => {
-                let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
-                Some(Arc::make_mut(entries).remove(at).1)
-            }
-            Self::Branch(children) => {
-                let at = child_of(children, key);
-                let children = Arc::make_mut(children);
-                let old = children.get_mut(at)?.1.remove(key);
-                if children[at].1.count() == 0 {
-                    children.remove(at);
-                } else if !join(children, at) && at > 0 {
-                    join(children, at - 1);
-                }
-                old
-            }
-        }
-    }
-}
-
-impl<K, V> Node<K, V> {
-    fn first_key(&self) -> Option<&K> {
-        match self {
-            Self::Leaf(entries) => entries.first().map(|(key, _)| key),
-            Self::Branch(children) => children.first().map(|(key, _)| key),
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Self::Leaf(entries) => entries.len(),
-            Self::Branch(children) => children.len(),
-        }
-    }
-}
-
-/// Which child a key belongs to.
-fn child_of<K: Ord, V>(children: &[(K, Node<K, V>)], key: &K) -> usize {
-    let after = children.partition_point(|(first, _)| first <= key);
-    after.saturating_sub(1)
-}
-
-/// Inserts an entry, and returns the right part, with its first key, of a node that is then too long.
-fn place<K: Clone, T>(
-    entries: &mut Vec<(K, T)>,
-    at: usize,
-    entry: (K, T),
-) -> Option<(K, Vec<(K, T)>)> {
-    if entries.len() < MAX_ENTRIES {
-        if entries.len() == entries.capacity() {
-            entries.reserve_exact(room(entries.len()));
-        }
-        entries.insert(at, entry);
-        return None;
-    }
-    // Keys that come in order leave full nodes behind.
-    let cut = if at == entries.len() {
-        at
-    } else {
-        MAX_ENTRIES / 2
-    };
-    let mut right = entries.split_off(cut);
-    if at < cut {
-        entries.insert(at, entry);
-    } else {
-        right.insert(at - cut, entry);
-    }
-    entries.shrink_to(entries.len() + room(entries.len()));
-    let first = right.first()?.0.clone();
-    Some((first, right))
-}
-
-/// How much room a full node gains: little, as most maps are small and stay as they are.
-fn room(entries: usize) -> usize {
-    entries / 4 + 1
-}
-
-/// Puts a child and its right neighbour into one if that leaves room to grow, and returns whether it did.
-fn join<K: Clone, V: Clone>(children: &mut Vec<(K, Node<K, V>)>, at: usize) -> bool {
-    let [(_, left), (_, right), ..] = children.get_mut(at..).unwrap_or_default() else {
-        return false;
-    };
-    if left.count() + right.count() > MAX_ENTRIES / 2 {
-        return false;
-    }
-    match (left, right) {
-        (Node::Leaf(left), Node::Leaf(right)) => {
-            Arc::make_mut(left).extend(right.iter().cloned());
-        }
-        (Node::Branch(left), Node::Branch(right)) => {
-            Arc::make_mut(left).extend(right.iter().cloned());
-        }
-        // All leaves are equally deep.
-        (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => return false,
-    }
-    children.remove(at + 1);
-    true
-}
-
-/// The entries of a map in the order of their keys.
-pub struct Iter<'a, K, V> {
-    branches: Vec<slice::Iter<'a, (K, Node<K, V>)>>,
-    leaf: slice::Iter<'a, (K, V)>,
-}
-
-impl<'a, K, V> Iter<'a, K, V> {
-    fn descend(&mut self, mut node: &'a Node<K, V>) {
-        loop {
-            match node {
-                Node::Leaf(entries) => {
-                    self.leaf = entries.iter();
-                    return;
-                }
-                Node::Branch(children) => {
-                    let mut rest = children.iter();
-                    let Some((_, child)) = rest.next() else {
-                        return;
-                    };
-                    self.branches.push(rest);
-                    node = child;
-                }
-            }
-        }
-    }
-}
-
-impl<'a, K, V> Iterator for Iter<'a, K, V> {
-    type Item = (&'a K, &'a V);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((key, value)) = self.leaf.next() {
-                return Some((key, value));
-            }
-            match self.branches.last_mut()?.next() {
-                Some((_, child)) => self.descend(child),
-                None => {
-                    self.branches.pop();
-                }
-            }
-        }
-    }
-}
-
-impl<K, V> Clone for Iter<'_, K, V> {
-    fn clone(&self) -> Self {
-        Self {
-            branches: self.branches.clone(),
-            leaf: self.leaf.clone(),
-        }
-    }
-}
-
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Iter<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.clone()).finish()
-    }
-}
-
 impl<K, V> Clone for SharedMap<K, V> {
     fn clone(&self) -> Self {
         Self {
@@ -377,24 +185,9 @@ impl<K, V> Clone for SharedMap<K, V> {
     }
 }
 
-impl<K, V> Clone for Node<K, V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Leaf(entries) => Self::Leaf(Arc::clone(entries)),
-            Self::Branch(children) => Self::Branch(Arc::clone(children)),
-        }
-    }
-}
-
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<K, V> Default for Node<K, V> {
-    fn default() -> Self {
-        Self::Leaf(Arc::default())
     }
 }
 

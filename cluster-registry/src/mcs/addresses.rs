@@ -78,6 +78,11 @@ impl Allocator {
         })
     }
 
+    /// The ranges, in the order in which they are used up.
+    pub fn pools(&self) -> &[IpNet] {
+        &self.pools
+    }
+
     /// The import's addresses, in the order of its families; those that it has stay.
     ///
     /// A family that no pool has is left out, unless that leaves none.

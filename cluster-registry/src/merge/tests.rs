@@ -6,7 +6,12 @@ mod model;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::testing::{cluster, endpoint, ip, key, service, shop};
+use crate::{
+    mcs::{ImportAddresses, ImportKind},
+    service::Service,
+    testing::{cluster, endpoint, ip, key, service, shop},
+    view::EndpointsByCluster,
+};
 
 #[test]
 fn backends_follow_the_truth_table_of_global_services() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{node::MAX_ENTRIES, *};
 
 proptest! {
     #[test]
