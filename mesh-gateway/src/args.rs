@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use cluster_registry::link::LinkSpec;
+use ipnet::IpNet;
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use mesh_link::settings::DEFAULT_DETECT_MULTIPLIER;
 
@@ -37,6 +38,15 @@ pub(crate) struct Args {
     /// Read this cluster's objects from the Kubernetes API server
     #[arg(long, env = "ISTHMUS_KUBERNETES")]
     pub(crate) kubernetes: bool,
+    /// A range that imported services get their addresses from, one of each family at most in use; repeatable
+    #[arg(
+        long,
+        env = "ISTHMUS_CLUSTERSET_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        conflicts_with = "kubernetes"
+    )]
+    pub(crate) clusterset_cidr: Vec<IpNet>,
     /// Where the gateway keeps its state, so that it serves at once when it starts anew; without it, none is kept
     #[arg(long, env = "ISTHMUS_STATE_DIR", value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,

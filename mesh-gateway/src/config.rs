@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use certs::identity::{ParseIdError, TrustDomain};
 use cluster_registry::{
     link::LinkSpec,
+    mcs::addresses::{Allocator, PoolError},
     name::{ClusterName, ParseNameError},
 };
 use isthmus_daemon::telemetry::{LogFormat, TelemetryConfig};
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) credentials: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) source: SourceKind,
+    /// What imports get their addresses from; with an API server it is that which gives them.
+    pub(crate) clusterset_pools: Option<Allocator>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) links: Vec<LinkSpec>,
     pub(crate) dns_listen: Vec<SocketAddr>,
@@ -70,6 +73,8 @@ pub(crate) enum ConfigError {
     LinkTwice(ClusterName),
     #[error("--link {0} has no address to dial: add address=HOST:PORT, or dial=never")]
     NoAddress(ClusterName),
+    #[error("--clusterset-cidr cannot be used")]
+    Pool(#[source] PoolError),
     #[error("--heartbeat-interval must be {MIN_HEARTBEAT_INTERVAL:?} at least")]
     Heartbeat,
     #[error("--detect-multiplier must be 1 at least")]
@@ -102,6 +107,7 @@ impl Config {
             "listen": self.listen,
             "manifests": manifests,
             "kubernetes": self.source == SourceKind::Kubernetes,
+            "clusterset-cidr": self.clusterset_pools.as_ref().map(Allocator::pools),
             "state-dir": self.state_dir,
             "links": self.links.iter().map(link::describe).collect::<Vec<_>>(),
             "dns-listen": self.dns_listen,
@@ -133,7 +139,9 @@ impl TryFrom<Args> for Config {
             (None, true) => SourceKind::Kubernetes,
             (None, false) => return Err(ConfigError::NoSource),
         };
+        let pools = Allocator::try_new(args.clusterset_cidr).map_err(ConfigError::Pool)?;
         Ok(Self {
+            clusterset_pools: (source != SourceKind::Kubernetes).then_some(pools),
             cluster,
             trust_domain: TrustDomain::parse(&args.trust_domain)
                 .map_err(ConfigError::TrustDomain)?,

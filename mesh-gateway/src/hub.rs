@@ -133,7 +133,10 @@ impl Hub {
     pub(crate) fn new(config: &Config, facts: Facts) -> (Self, HubEnds) {
         let started = SystemTime::now();
         let epoch = new_epoch(started);
-        let registry = Registry::new(config.cluster.clone(), epoch, epoch);
+        let mut registry = Registry::new(config.cluster.clone(), epoch, epoch);
+        if let Some(pools) = &config.clusterset_pools {
+            registry.allocate_from(pools.clone());
+        }
         let (source, source_rx) = mpsc::channel(SOURCE_DEPTH);
         let (reports, reports_rx) = mpsc::channel(REPORT_DEPTH);
         let (status, status_rx) = mpsc::channel(STATUS_DEPTH);
@@ -309,6 +312,7 @@ impl Hub {
                     .iter()
                     .chain(&self.link_problems)
                     .map(status::problem)
+                    .chain(status::import_problems(&self.registry))
                     .collect(),
             },
             peers: peers

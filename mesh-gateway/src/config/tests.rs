@@ -98,6 +98,19 @@ fn one_source_must_be_chosen() {
     assert!(Args::try_parse_from(both).is_err());
 }
 
+#[test]
+fn pools_of_addresses_must_hold_some_and_not_overlap() {
+    let pools = |config: &Config| config.describe()["clusterset-cidr"].clone();
+    let both = config(&["--clusterset-cidr", "10.97.0.0/16,fd97::/112"]).unwrap();
+    assert_eq!(pools(&both), json!(["10.97.0.0/16", "fd97::/112"]));
+    assert_eq!(pools(&config(&[]).unwrap()), json!([]));
+
+    for bad in ["10.97.0.1/32", "10.0.0.0/8,10.97.0.0/16"] {
+        let error = config(&["--clusterset-cidr", bad]).unwrap_err();
+        assert!(matches!(error, ConfigError::Pool(_)), "{bad}: {error}");
+    }
+}
+
 fn config(flags: &[&str]) -> Result<Config, ConfigError> {
     let base = [
         "gateway",

@@ -105,6 +105,16 @@ pub(super) fn problem(problem: &cluster_registry_kube::source::Problem) -> Probl
     }
 }
 
+/// The imports that have no address.
+pub(super) fn import_problems(registry: &Registry) -> impl Iterator<Item = ProblemStatus> {
+    let problems = registry.import_problems().iter();
+    problems.map(|(name, error)| ProblemStatus {
+        file: format!("import of {name}"),
+        document: 0,
+        reason: error.to_string(),
+    })
+}
+
 pub(super) fn position(cursor: Cursor) -> StorePosition {
     StorePosition {
         epoch: cursor.epoch.0,

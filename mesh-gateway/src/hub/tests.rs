@@ -1,5 +1,6 @@
 //! Tests of the hub with sessions in memory: links that come, change and go while it runs.
 
+mod imports;
 mod limits;
 mod restart;
 mod world;
