@@ -19,6 +19,7 @@ use cluster_registry::{
     node::Node,
     resource::{Resource, ResourceId},
     service::Service,
+    view::Endpoints,
 };
 
 use self::links::Links;
@@ -26,9 +27,6 @@ use crate::{
     convert::keep_at_home,
     object::{Object, ObjectKey, Slice, SliceName},
 };
-
-/// The endpoints that one slice has of one service.
-type Endpoints = BTreeMap<IpAddr, Endpoint>;
 
 /// The objects of a source and what has changed since it was last asked.
 #[derive(Debug, Default)]
@@ -223,7 +221,7 @@ impl Index {
             ResourceId::Node(name) => self.node_by_name.get(name).cloned().map(Resource::from),
             ResourceId::Service(name) => self.service(name).map(Resource::from),
             ResourceId::Endpoint(service, address) => {
-                self.endpoint(service, *address).map(Resource::from)
+                self.endpoint(service, *address).map(Resource::Endpoint)
             }
             ResourceId::Namespace(name) => {
                 let sharing = self.sharing_by_namespace.get(name);
@@ -254,9 +252,9 @@ impl Index {
     ///
     /// While the controller moves an endpoint from one slice to another, both have it for a moment, and the one with
     /// the worse conditions is the stale one.
-    fn endpoint(&self, service: &ServiceName, address: IpAddr) -> Option<Endpoint> {
+    fn endpoint(&self, service: &ServiceName, address: IpAddr) -> Option<Arc<Endpoint>> {
         let slices = self.slices_by_service.get(service)?.values();
-        let mut best: Option<Endpoint> = None;
+        let mut best: Option<Arc<Endpoint>> = None;
         let mut ports: Vec<EndpointPort> = Vec::new();
         for next in slices.filter_map(|endpoints| endpoints.get(&address)) {
             match &best {
@@ -265,7 +263,7 @@ impl Index {
                     ports.extend(next.ports.iter().cloned());
                 }
                 Some(_) | None => {
-                    best = Some(next.clone());
+                    best = Some(Arc::clone(next));
                     ports.clear();
                 }
             }
@@ -275,7 +273,7 @@ impl Index {
             ports.extend(endpoint.ports.iter().cloned());
             ports.sort();
             ports.dedup();
-            endpoint.ports = ports.into();
+            Arc::make_mut(&mut endpoint).ports = ports.into();
         }
         Some(endpoint)
     }

@@ -1,14 +1,14 @@
 //! The objects that a source keeps, under the names that Kubernetes gives them, already in the registry's terms.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::fmt;
 
 use cluster_registry::{
-    endpoint::Endpoint,
     link::LinkSpec,
     mcs::{Export, ImportAddresses, NamespaceSharing},
     name::{ClusterName, Namespace, NodeName, ServiceName},
     node::Node,
     service::Service,
+    view::Endpoints,
 };
 
 /// What an object is called within its cluster.
@@ -62,5 +62,6 @@ pub(crate) enum Object {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slice {
     pub(crate) service: ServiceName,
-    pub(crate) endpoint_by_address: BTreeMap<IpAddr, Endpoint>,
+    /// Shared with whoever keeps the object too; the registry takes the endpoints as they are.
+    pub(crate) endpoint_by_address: Endpoints,
 }

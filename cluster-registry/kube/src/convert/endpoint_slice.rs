@@ -3,11 +3,12 @@
 //! Of an endpoint's addresses the first counts, as for kube-proxy. A condition that is not set is good: `ready` and
 //! `serving` are then true, `terminating` is false.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use cluster_registry::{
     endpoint::{Conditions, Endpoint, EndpointPort, Hints, MAX_HINTS},
     name::{NodeName, PortName, ServiceName},
+    view::Endpoints,
 };
 use k8s_openapi::api::discovery::v1::{
     Endpoint as GivenEndpoint, EndpointConditions as GivenConditions, EndpointHints as GivenHints,
@@ -40,7 +41,7 @@ impl Convert for EndpointSlice {
         let service = service(self).ok_or(NotOurs::NoService)?;
         let mut slice = Slice {
             service,
-            endpoint_by_address: BTreeMap::new(),
+            endpoint_by_address: Endpoints::new(),
         };
         let ports = ports(self.ports.as_deref().unwrap_or_default(), flaws);
         for given in &self.endpoints {
@@ -50,6 +51,7 @@ impl Convert for EndpointSlice {
                     let known = slice.endpoint_by_address.get(&address);
                     // An address that is there twice counts in its better condition.
                     if known.is_none_or(|old| old.conditions.rank() < endpoint.conditions.rank()) {
+                        let endpoint = Arc::new(endpoint);
                         slice.endpoint_by_address.insert(address, endpoint);
                     }
                 }

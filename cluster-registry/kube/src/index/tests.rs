@@ -231,7 +231,7 @@ fn slice(service: &str, endpoints: &[(u8, Conditions, u16)]) -> Object {
                 port: *port,
             }])
         };
-        (IpAddr::from([10, 1, 0, *host]), endpoint)
+        (IpAddr::from([10, 1, 0, *host]), Arc::new(endpoint))
     };
     Object::Slice(Slice {
         service: ServiceName::parse("shop", service).unwrap(),
