@@ -16,13 +16,17 @@ use crate::{
     resource::{Key, Resource, ResourceId},
 };
 
-/// The addresses that no peer may announce, in any cluster.
-const UNROUTABLE: [IpNet; 10] = [
+/// The IPv4 addresses that no peer may announce, in any cluster.
+const UNROUTABLE_V4: [Ipv4Net; 5] = [
     v4(Ipv4Addr::UNSPECIFIED, 8),
     v4(Ipv4Addr::new(127, 0, 0, 0), 8),
     v4(Ipv4Addr::new(169, 254, 0, 0), 16),
     v4(Ipv4Addr::new(224, 0, 0, 0), 4),
     v4(Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// The IPv6 addresses that no peer may announce, in any cluster.
+const UNROUTABLE_V6: [Ipv6Net; 5] = [
     v6(Ipv6Addr::UNSPECIFIED, 128),
     v6(Ipv6Addr::LOCALHOST, 128),
     // IPv4-mapped: the same address would have two spellings.
@@ -241,7 +245,7 @@ fn check_node(node: &Node) -> Result<(), Refusal> {
 
 fn check_routable(range: &IpNet) -> Result<(), Refusal> {
     let is_default = range.prefix_len() == 0;
-    if is_default || UNROUTABLE.iter().any(|bad| overlap(bad, range)) {
+    if is_default || is_unroutable(range) {
         return Err(Refusal::Unroutable(*range));
     }
     Ok(())
@@ -255,16 +259,23 @@ fn check_granted(grants: &Grants, range: &IpNet) -> Result<(), Refusal> {
     }
 }
 
-fn overlap(one: &IpNet, other: &IpNet) -> bool {
-    one.contains(other) || other.contains(one)
+fn is_unroutable(range: &IpNet) -> bool {
+    match range {
+        IpNet::V4(range) => UNROUTABLE_V4
+            .iter()
+            .any(|bad| bad.contains(range) || range.contains(bad)),
+        IpNet::V6(range) => UNROUTABLE_V6
+            .iter()
+            .any(|bad| bad.contains(range) || range.contains(bad)),
+    }
 }
 
-const fn v4(address: Ipv4Addr, prefix: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(address, prefix))
+const fn v4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(address, prefix)
 }
 
-const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(address, prefix))
+const fn v6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(address, prefix)
 }
 
 #[cfg(test)]

@@ -106,7 +106,10 @@ impl Store {
     }
 
     /// The present resources of a range of keys, by key.
-    pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = (Key, &Resource)> {
+    pub fn range<'a>(
+        &'a self,
+        range: &'a KeyRange,
+    ) -> impl Iterator<Item = (Key, &'a Resource)> + 'a {
         let address_of = |id| address_in(&self.slots, id);
         self.present(self.index.iter_from(range.from.as_ref(), address_of))
             .take_while(|(key, _)| range.contains(key))
@@ -203,9 +206,7 @@ impl Store {
         while let Some((revision, id)) = self.graves.pop_until(floor) {
             let is_tombstone = self.is_tombstone(revision, id);
             if let Some(slot) = is_tombstone.then(|| self.slots.remove(id)).flatten() {
-                if let Some(key) = self.index.key(&slot.key) {
-                    self.index.remove(&key, id);
-                }
+                self.index.remove(&slot.key, id);
                 self.traces.remove(&id);
                 self.keys -= 1;
                 self.graves.tombstones -= 1;
@@ -286,13 +287,14 @@ impl Store {
             }
             None => {
                 self.keys += 1;
+                let key = self.index.prepare(key);
                 let id = self.slots.insert(Slot {
-                    key: self.index.prepare(key),
+                    key: key.clone(),
                     value,
                     revision,
                 });
                 let slots = &self.slots;
-                self.index.insert(key, id, |id| address_in(slots, id));
+                self.index.insert(&key, id, |id| address_in(slots, id));
                 id
             }
         };

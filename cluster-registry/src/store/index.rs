@@ -36,7 +36,8 @@ impl SlotKey {
 /// A service and its endpoints in one cluster; either may be there without the other.
 #[derive(Debug)]
 struct Group {
-    id: SlotId,
+    cluster: ClusterName,
+    name: ServiceName,
     service: Option<SlotId>,
     endpoints: Members,
 }
@@ -45,22 +46,24 @@ struct Group {
 #[derive(Debug, Default)]
 struct Part {
     singles: BTreeMap<ResourceId, SlotId>,
-    groups: BTreeMap<ServiceName, Group>,
+    groups: BTreeMap<ServiceName, SlotId>,
 }
 
 /// The slots by key; who asks for an endpoint says which address a slot has.
 #[derive(Debug)]
 pub(super) struct Index {
     parts: BTreeMap<ClusterName, Part>,
-    /// Whose each group is.
-    owners: Slab<(ClusterName, ServiceName)>,
+    groups: Slab<Group>,
+    /// The group that was written last: changes of a service's endpoints come in runs.
+    last: Option<SlotId>,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
         Self {
             parts: BTreeMap::new(),
-            owners: Slab::new(),
+            groups: Slab::new(),
+            last: None,
         }
     }
 
@@ -69,108 +72,116 @@ impl Index {
         key: &Key,
         address_of: impl Fn(SlotId) -> Option<IpAddr>,
     ) -> Option<SlotId> {
-        let part = self.parts.get(&key.cluster)?;
+        let group = |service| self.groups.get(self.group_of(&key.cluster, service)?);
         match Place::of(&key.id) {
-            Place::Single => part.singles.get(&key.id).copied(),
-            Place::Service(service) => part.groups.get(service)?.service,
-            Place::Endpoint(service, address) => {
-                let endpoints = &part.groups.get(service)?.endpoints;
-                endpoints.get(address, address_of)
+            Place::Single => {
+                let part = self.parts.get(&key.cluster)?;
+                part.singles.get(&key.id).copied()
             }
+            Place::Service(service) => group(service)?.service,
+            Place::Endpoint(service, address) => group(service)?.endpoints.get(address, address_of),
         }
     }
 
     /// Makes room for a new key, and says how its slot is to remember it; [`Self::insert`] must follow.
     pub(super) fn prepare(&mut self, key: &Key) -> SlotKey {
-        let (service, address) = match Place::of(&key.id) {
-            Place::Single => return SlotKey::Single(Box::new(key.clone())),
-            Place::Service(service) => (service, None),
-            Place::Endpoint(service, address) => (service, Some(address)),
-        };
-        let part = match self.parts.get_mut(&key.cluster) {
-            Some(part) => part,
-            None => self.parts.entry(key.cluster.clone()).or_default(),
-        };
-        let id = match part.groups.get(service) {
-            Some(group) => group.id,
-            None => {
-                let owner = (key.cluster.clone(), service.clone());
-                let id = self.owners.insert(owner);
-                let group = Group {
-                    id,
-                    service: None,
-                    endpoints: Members::default(),
-                };
-                part.groups.insert(service.clone(), group);
-                id
+        match Place::of(&key.id) {
+            Place::Single => SlotKey::Single(Box::new(key.clone())),
+            Place::Service(service) => SlotKey::Service(self.make_group(&key.cluster, service)),
+            Place::Endpoint(service, address) => {
+                SlotKey::Endpoint(self.make_group(&key.cluster, service), address)
             }
-        };
-        match address {
-            Some(address) => SlotKey::Endpoint(id, address),
-            None => SlotKey::Service(id),
         }
     }
 
-    /// Gives a new key its slot.
+    /// Gives a new key, as its slot remembers it, its slot.
     pub(super) fn insert(
         &mut self,
-        key: &Key,
+        key: &SlotKey,
         slot: SlotId,
         address_of: impl Fn(SlotId) -> Option<IpAddr>,
     ) {
-        let part = match self.parts.get_mut(&key.cluster) {
-            Some(part) => part,
-            None => self.parts.entry(key.cluster.clone()).or_default(),
-        };
-        match Place::of(&key.id) {
-            Place::Single => {
+        match key {
+            SlotKey::Single(key) => {
+                let part = self.part_mut(&key.cluster);
                 part.singles.insert(key.id.clone(), slot);
             }
-            Place::Service(service) => {
-                if let Some(group) = part.groups.get_mut(service) {
+            SlotKey::Service(group) => {
+                if let Some(group) = self.groups.get_mut(*group) {
                     group.service = Some(slot);
                 }
             }
-            Place::Endpoint(service, address) => {
-                if let Some(group) = part.groups.get_mut(service) {
-                    group.endpoints.insert(address, slot, address_of);
+            SlotKey::Endpoint(group, address) => {
+                if let Some(group) = self.groups.get_mut(*group) {
+                    group.endpoints.insert(*address, slot, address_of);
                 }
             }
         }
     }
 
     /// Forgets a key and its slot.
-    pub(super) fn remove(&mut self, key: &Key, slot: SlotId) {
-        let Some(part) = self.parts.get_mut(&key.cluster) else {
+    pub(super) fn remove(&mut self, key: &SlotKey, slot: SlotId) {
+        let id = match key {
+            SlotKey::Single(key) => {
+                if let Some(part) = self.parts.get_mut(&key.cluster) {
+                    part.singles.remove(&key.id);
+                }
+                self.drop_part_if_empty(&key.cluster);
+                return;
+            }
+            SlotKey::Service(id) | SlotKey::Endpoint(id, _) => *id,
+        };
+        let Some(group) = self.groups.get_mut(id) else {
             return;
         };
-        let service = match Place::of(&key.id) {
-            Place::Single => {
-                part.singles.remove(&key.id);
-                None
-            }
-            Place::Service(service) => {
-                if let Some(group) = part.groups.get_mut(service) {
-                    group.service = None;
-                }
-                Some(service)
-            }
-            Place::Endpoint(service, address) => {
-                if let Some(group) = part.groups.get_mut(service) {
-                    group.endpoints.remove(address, slot);
-                }
-                Some(service)
-            }
-        };
-        let is_empty = |group: &Group| group.service.is_none() && group.endpoints.is_empty();
-        if let Some(service) = service
-            && let Some(group) = part.groups.get(service).filter(|group| is_empty(group))
-        {
-            self.owners.remove(group.id);
-            part.groups.remove(service);
+        match key.address() {
+            Some(address) => group.endpoints.remove(address, slot),
+            None => group.service = None,
         }
-        if part.singles.is_empty() && part.groups.is_empty() {
-            self.parts.remove(&key.cluster);
+        if group.service.is_some() || !group.endpoints.is_empty() {
+            return;
+        }
+        self.last = None;
+        if let Some(Group { cluster, name, .. }) = self.groups.remove(id) {
+            if let Some(part) = self.parts.get_mut(&cluster) {
+                part.groups.remove(&name);
+            }
+            self.drop_part_if_empty(&cluster);
+        }
+    }
+
+    fn group_of(&self, cluster: &ClusterName, service: &ServiceName) -> Option<SlotId> {
+        let is_it = |group: &Group| group.name == *service && group.cluster == *cluster;
+        let last = self
+            .last
+            .filter(|id| self.groups.get(*id).is_some_and(is_it));
+        last.or_else(|| self.parts.get(cluster)?.groups.get(service).copied())
+    }
+
+    fn make_group(&mut self, cluster: &ClusterName, service: &ServiceName) -> SlotId {
+        let known = self.group_of(cluster, service);
+        let id = known.unwrap_or_else(|| {
+            let id = self.groups.insert(Group {
+                cluster: cluster.clone(),
+                name: service.clone(),
+                service: None,
+                endpoints: Members::default(),
+            });
+            self.part_mut(cluster).groups.insert(service.clone(), id);
+            id
+        });
+        self.last = Some(id);
+        id
+    }
+
+    fn part_mut(&mut self, cluster: &ClusterName) -> &mut Part {
+        self.parts.entry(cluster.clone()).or_default()
+    }
+
+    fn drop_part_if_empty(&mut self, cluster: &ClusterName) {
+        let part = self.parts.get(cluster);
+        if part.is_some_and(|part| part.singles.is_empty() && part.groups.is_empty()) {
+            self.parts.remove(cluster);
         }
     }
 
@@ -181,41 +192,44 @@ impl Index {
             SlotKey::Service(group) => (*group, None),
             SlotKey::Endpoint(group, address) => (*group, Some(*address)),
         };
-        let (cluster, service) = self.owners.get(group)?.clone();
+        let group = self.groups.get(group)?;
+        let service = group.name.clone();
         let id = match address {
             Some(address) => ResourceId::Endpoint(service, address),
             None => ResourceId::Service(service),
         };
+        let cluster = group.cluster.clone();
         Some(Key { cluster, id })
     }
 
     /// All slots, by key.
     pub(super) fn iter(&self) -> impl Iterator<Item = SlotId> {
-        self.parts.values().flat_map(Part::iter)
+        self.parts.values().flat_map(|part| self.iter_part(part))
     }
 
     /// The slots from a key on, by key.
-    pub(super) fn iter_from(
-        &self,
-        from: Option<&Key>,
-        address_of: impl Fn(SlotId) -> Option<IpAddr>,
-    ) -> impl Iterator<Item = SlotId> {
+    pub(super) fn iter_from<'a>(
+        &'a self,
+        from: Option<&'a Key>,
+        address_of: impl Fn(SlotId) -> Option<IpAddr> + 'a,
+    ) -> impl Iterator<Item = SlotId> + 'a {
         let own = from.and_then(|from| {
             let part = self.parts.get(&from.cluster)?;
-            Some(part.iter_from(&from.id, address_of))
+            Some(self.iter_part_from(part, &from.id, address_of))
         });
         let rest = match from {
             Some(from) => (Bound::Excluded(&from.cluster), Bound::Unbounded),
             None => (Bound::Unbounded, Bound::Unbounded),
         };
         let rest = self.parts.range::<ClusterName, _>(rest);
-        let rest = rest.flat_map(|(_, part)| part.iter());
+        let rest = rest.flat_map(|(_, part)| self.iter_part(part));
         own.into_iter().flatten().chain(rest)
     }
 
     /// The slots of one cluster, by key.
     pub(super) fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = SlotId> {
-        self.parts.get(cluster).into_iter().flat_map(Part::iter)
+        let part = self.parts.get(cluster);
+        part.into_iter().flat_map(|part| self.iter_part(part))
     }
 
     /// The slots of the endpoints of a service in one cluster, by address.
@@ -224,29 +238,29 @@ impl Index {
         cluster: &ClusterName,
         service: &ServiceName,
     ) -> impl Iterator<Item = SlotId> {
-        let part = self.parts.get(cluster);
-        let group = part.and_then(|part| part.groups.get(service));
+        let group = self.group_of(cluster, service);
+        let group = group.and_then(|id| self.groups.get(id));
         group.into_iter().flat_map(|group| group.endpoints.iter())
     }
-}
 
-impl Part {
     /// Services' ids sort after those that are of no service, and endpoints' after both.
-    fn iter(&self) -> impl Iterator<Item = SlotId> {
-        let singles = self.singles.values().copied();
-        let services = self.groups.values().filter_map(|group| group.service);
-        let endpoints = self
-            .groups
+    fn iter_part<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = SlotId> + 'a {
+        let groups = || part.groups.values().filter_map(|id| self.groups.get(*id));
+        let services = groups().filter_map(|group| group.service);
+        let endpoints = groups().flat_map(|group| group.endpoints.iter());
+        part.singles
             .values()
-            .flat_map(|group| group.endpoints.iter());
-        singles.chain(services).chain(endpoints)
+            .copied()
+            .chain(services)
+            .chain(endpoints)
     }
 
-    fn iter_from(
-        &self,
-        from: &ResourceId,
-        address_of: impl Fn(SlotId) -> Option<IpAddr>,
-    ) -> impl Iterator<Item = SlotId> {
+    fn iter_part_from<'a>(
+        &'a self,
+        part: &'a Part,
+        from: &'a ResourceId,
+        address_of: impl Fn(SlotId) -> Option<IpAddr> + 'a,
+    ) -> impl Iterator<Item = SlotId> + 'a {
         let all = (Bound::Unbounded, Bound::Unbounded);
         let (services, endpoints, first) = match Place::of(from) {
             Place::Single => (Some(all), all, None),
@@ -255,17 +269,20 @@ impl Part {
                 (Some(services), all, None)
             }
             Place::Endpoint(service, address) => {
-                let first = self.groups.get(service);
+                let first = part.groups.get(service);
+                let first = first.and_then(|id| self.groups.get(*id));
                 let first = first.map(|group| group.endpoints.iter_from(address, address_of));
                 (None, (Bound::Excluded(service), Bound::Unbounded), first)
             }
         };
-        let singles = self.singles.range(from..).map(|(_, slot)| *slot);
-        let services = services.map(|range| self.groups.range::<ServiceName, _>(range));
-        let services = services.into_iter().flatten();
-        let services = services.filter_map(|(_, group)| group.service);
-        let endpoints = self.groups.range::<ServiceName, _>(endpoints);
-        let endpoints = endpoints.flat_map(|(_, group)| group.endpoints.iter());
+        let groups = |range| {
+            let ids = part.groups.range::<ServiceName, _>(range);
+            ids.filter_map(|(_, id)| self.groups.get(*id))
+        };
+        let singles = part.singles.range(from..).map(|(_, slot)| *slot);
+        let services = services.map(groups).into_iter().flatten();
+        let services = services.filter_map(|group| group.service);
+        let endpoints = groups(endpoints).flat_map(|group| group.endpoints.iter());
         singles
             .chain(services)
             .chain(first.into_iter().flatten())

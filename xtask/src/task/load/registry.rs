@@ -185,7 +185,7 @@ fn import(
     Ok(())
 }
 
-/// All that a cluster shares; each name is a text of its own, as it is when it was decoded.
+/// All that a cluster shares; each name but the cluster's is a text of its own, as it is when it was decoded.
 fn resources(cluster: u32, size: Size) -> anyhow::Result<Vec<(Key, Resource)>> {
     let mut resources = Vec::new();
     for n in 0..size.services {
@@ -197,11 +197,12 @@ fn resources(cluster: u32, size: Size) -> anyhow::Result<Vec<(Key, Resource)>> {
             resources.push((id, endpoint(backend, true)?));
         }
     }
+    let cluster = peer(cluster)?;
     let keyed = resources.into_iter().map(|(id, value)| {
-        let cluster = peer(cluster)?;
-        Ok((Key { cluster, id }, value))
+        let cluster = cluster.clone();
+        (Key { cluster, id }, value)
     });
-    keyed.collect()
+    Ok(keyed.collect())
 }
 
 fn peer(number: u32) -> anyhow::Result<ClusterName> {
