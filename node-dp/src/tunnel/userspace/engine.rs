@@ -46,8 +46,11 @@ const WRITE_AT: usize = 128 << 10;
 /// How often each peer's timers are looked at; the shortest of them is a second.
 const TIMER_PERIOD: Duration = Duration::from_millis(250);
 
-/// Peers whose timers are looked at together, so that their handshakes don't hold up packets for long.
-const TIMER_BATCH: usize = 16;
+/// Peers whose timers are looked at together, so that many of them don't wake the thread for each.
+const TIMER_BATCH: usize = 32;
+
+/// How long timers may hold up packets: a handshake takes a tenth of a millisecond, and a thousand may be due at once.
+const TIMER_SLICE: Duration = Duration::from_millis(1);
 
 /// How long to wait after a failed receive, so that a socket that stays broken does not burn a core.
 const RECEIVE_RETRY: Duration = Duration::from_millis(10);
@@ -231,10 +234,12 @@ impl Engine {
         if now < self.next_tick {
             return;
         }
-        let batches = self.table.len().div_ceil(TIMER_BATCH).max(1);
-        self.table.tick(TIMER_BATCH, &mut self.outbox);
-        let batches = u32::try_from(batches).unwrap_or(u32::MAX);
-        self.next_tick = now + TIMER_PERIOD / batches;
+        let all = self.table.len().max(1);
+        let until = now + TIMER_SLICE;
+        let seen = self.table.tick(TIMER_BATCH, until, &mut self.outbox);
+        // In one period every peer has its turn.
+        let share = seen.max(1) as f64 / all as f64;
+        self.next_tick = now + TIMER_PERIOD.mul_f64(share.min(1.0));
     }
 
     /// Takes datagrams off the network and gives the kernel what is in them.

@@ -8,7 +8,7 @@ use std::{
     mem,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::BytesMut;
@@ -322,10 +322,12 @@ impl PeerTable {
         self.by_index.get(&index).copied()
     }
 
-    /// Looks at the timers of the next so many places.
-    pub(super) fn tick(&mut self, places: usize, outbox: &mut Outbox) {
+    /// Looks at the timers of the next so many places, fewer if that takes too long; answers how many it were.
+    pub(super) fn tick(&mut self, places: usize, until: Instant, outbox: &mut Outbox) -> usize {
         self.identity.limiter.try_reset_count();
-        for _ in 0..places.min(self.peers.len()) {
+        let mut seen = 0;
+        while seen < places.min(self.peers.len()) && (seen == 0 || Instant::now() < until) {
+            seen += 1;
             let id = PeerId(self.cursor % self.peers.len());
             self.cursor = id.0 + 1;
             let Some(peer) = self.peers.get_mut(id.0).and_then(Option::as_mut) else {
@@ -341,6 +343,7 @@ impl PeerTable {
             let indices = &self.identity.indices;
             self.by_index.retain(|index, _| indices.in_use(*index));
         }
+        seen
     }
 
     pub(super) fn stats(&self) -> BTreeMap<PublicKey, PeerStats> {

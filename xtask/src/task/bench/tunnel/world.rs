@@ -243,7 +243,7 @@ impl World {
         )
     }
 
-    /// Measures all paths in turn: the link, the tunnel and, if it stands, boringtun.
+    /// Measures all paths in turn: the link, the tunnel, boringtun if it stands, and the link again.
     pub(crate) fn stream(
         &self,
         with_boringtun: bool,
@@ -256,6 +256,7 @@ impl World {
         if with_boringtun {
             paths.push((PathKind::Boringtun, &self.boringtuns));
         }
+        paths.push((PathKind::Link, &[]));
         for (path, carriers) in paths {
             let address = SocketAddr::from((Side::Far.address(path), PORT));
             let carriers: Vec<String> = carriers.iter().map(|p| p.id().to_string()).collect();
