@@ -88,12 +88,15 @@ fn throughput(report: Report, paths: &[Vec<StreamRound>]) -> anyhow::Result<()> 
         let line = |metric, unit| Line::new(GROUP, metric, unit).param("path", name);
         let rates: Vec<f64> = rounds.iter().map(rate).collect();
         report.print(&line("tput_gbit_per_s", "Gbit/s").samples(&rates))?;
-        let costs: Vec<f64> = rounds.iter().map(cpu).collect();
-        report.print(
-            &line("cpu_s_per_gb", "s/GB")
-                .samples(&costs)
-                .note("of the processes that carry it"),
-        )?;
+        // No process carries the link, and what the kernel spends on it is not counted.
+        if name != "veth" {
+            let costs: Vec<f64> = rounds.iter().map(cpu).collect();
+            report.print(
+                &line("cpu_s_per_gb", "s/GB")
+                    .samples(&costs)
+                    .note("of the processes that carry it"),
+            )?;
+        }
     }
     let added: Vec<f64> = tunnel
         .iter()
