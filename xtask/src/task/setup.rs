@@ -12,7 +12,7 @@ use node_dp_bpf_build::{Toolchain, find_linker, pins};
 use crate::task::command::{cargo, command, run, say, target_dir};
 
 /// What tests, demo and lab run, and what the crates' C parts build with.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 12] = [
     "build-essential",
     "ca-certificates",
     "curl",
@@ -24,6 +24,7 @@ const PACKAGES: [&str; 11] = [
     "python3",
     "python3-venv",
     "tcpdump",
+    "wireguard-tools",
 ];
 
 /// Installs what is missing, and says nothing if nothing is.
@@ -44,9 +45,8 @@ pub(crate) fn baselines() -> anyhow::Result<()> {
     packages(&["iptables"])
 }
 
-/// Installs another WireGuard in user space and what configures it; answers where the program is.
+/// Installs another WireGuard in user space; answers where the program is.
 pub(crate) fn boringtun() -> anyhow::Result<PathBuf> {
-    packages(&["wireguard-tools"])?;
     let root = target_dir().join("tools");
     let program = root.join("bin/boringtun-cli");
     if !program.is_file() {

@@ -30,10 +30,7 @@ fn traffic_passes_with_boringtun_that_is_spoken_to() {
 }
 
 fn interoperate(name: &str, is_first: bool) {
-    let Some(program) = find_boringtun() else {
-        eprintln!("SKIPPED: boringtun-cli and `wg` are not here and cannot be installed");
-        return;
-    };
+    let program = boringtun();
     let mut pair = Pair::up(name);
     pair.b.close_tunnel();
     let other = Other::start(&program, &pair, is_first);
@@ -128,30 +125,21 @@ fn inside(node: &Node, program: &Path) -> Command {
     command
 }
 
-/// The program, which is installed if it is missing; `None` if that fails or there is nothing to configure it with.
-fn find_boringtun() -> Option<PathBuf> {
-    Command::new("wg").arg("--version").output().ok()?;
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+/// The program, which is installed if it is missing; without it, or `wg`, the test fails, as it would show nothing.
+fn boringtun() -> PathBuf {
+    let wg = Command::new("wg").arg("--version").output();
+    wg.expect("`wg` is missing: `cargo xtask setup` installs it");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let root = target.join("tools");
     let program = root.join("bin/boringtun-cli");
     if !program.is_file() {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                "boringtun-cli@0.7.1",
-                "--root",
-            ])
-            .arg(&root)
-            .status()
-            .ok()?;
-        if !status.success() {
-            return None;
-        }
+        let mut install = Command::new(cargo);
+        install.args(["install", "--quiet", "--locked", "boringtun-cli@0.7.1"]);
+        let status = install.arg("--root").arg(&root).status().unwrap();
+        assert!(status.success(), "installing boringtun-cli: {status}");
     }
-    Some(program)
+    program
 }
