@@ -4,6 +4,8 @@
 //! address of another's endpoint in its range. One address may be an endpoint of several clusters: nobody gets anybody
 //! else's traffic by that.
 
+mod served;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -17,6 +19,7 @@ use crate::{
     node::PublicKey,
     resource::{Key, Resource, ResourceId},
 };
+use served::Served;
 
 /// What only one cluster, or one node, may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +45,7 @@ pub(super) struct Claims {
     routed: BTreeMap<IpNet, BTreeMap<ClusterName, usize>>,
     /// How many ranges of each length there are, by whether they are of IPv4.
     lengths: BTreeMap<(bool, u8), usize>,
-    served: BTreeMap<ClusterName, BTreeMap<IpAddr, usize>>,
+    served: BTreeMap<ClusterName, Served>,
     tunnels: BTreeMap<PublicKey, BTreeSet<(ClusterName, NodeName)>>,
     /// What is withheld for each claim of somebody else's.
     waiting: BTreeMap<Claim, BTreeSet<Key>>,
@@ -109,7 +112,7 @@ impl Claims {
                 .served
                 .iter()
                 .filter(|(cluster, _)| **cluster != key.cluster);
-            let inside = others.filter(|(_, addresses)| next_in(addresses, range).is_some());
+            let inside = others.filter(|(_, served)| served.first_in(range).is_some());
             rivals.extend(inside.map(|(cluster, _)| cluster.clone()));
         }
         let keys = wants
@@ -201,8 +204,7 @@ impl Claims {
             *holders.entry(cluster.clone()).or_default() += 1;
         }
         if let Some(address) = wants.served {
-            let addresses = self.served.entry(cluster.clone()).or_default();
-            *addresses.entry(address).or_default() += 1;
+            self.served.entry(cluster.clone()).or_default().add(address);
         }
         if let Some((tunnel, node)) = &wants.tunnel {
             let holders = self.tunnels.entry(*tunnel).or_default();
@@ -224,8 +226,8 @@ impl Claims {
             }
         }
         if let Some(address) = wants.served
-            && let Some(addresses) = self.served.get_mut(cluster)
-            && decrement(addresses, &address)
+            && let Some(served) = self.served.get_mut(cluster)
+            && served.remove(address)
         {
             freed.push(Claim::Range(address.into()));
         }
@@ -289,16 +291,10 @@ impl Claims {
         except: &ClusterName,
     ) -> Option<(IpNet, &'a ClusterName)> {
         let others = self.served.iter().filter(|(cluster, _)| *cluster != except);
-        let mut inside = others.filter_map(|(cluster, addresses)| {
-            Some((IpNet::from(next_in(addresses, range)?), cluster))
-        });
+        let mut inside = others
+            .filter_map(|(cluster, served)| Some((IpNet::from(served.first_in(range)?), cluster)));
         inside.next()
     }
-}
-
-fn next_in(addresses: &BTreeMap<IpAddr, usize>, range: &IpNet) -> Option<IpAddr> {
-    let mut inside = addresses.range(range.network()..=range.broadcast());
-    inside.next().map(|(address, _)| *address)
 }
 
 fn length_of(range: &IpNet) -> (bool, u8) {
