@@ -32,20 +32,14 @@ pub enum McsVersion {
 }
 
 impl McsVersion {
+    /// All of them, the preferred first.
+    pub(crate) const ALL: [Self; 2] = [Self::V1Beta1, Self::V1Alpha1];
+
     /// The version as paths and bodies have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V1Beta1 => "v1beta1",
             Self::V1Alpha1 => "v1alpha1",
-        }
-    }
-
-    /// The version to try where this one is not served.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::V1Beta1 => Self::V1Alpha1,
-            Self::V1Alpha1 => Self::V1Beta1,
         }
     }
 }

@@ -42,7 +42,7 @@ const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// Another mesh has put the bearer's endpoints here; they are their own cluster's to tell of (KEP-1645).
-const SOURCE_CLUSTER_LABEL: &str = "multicluster.kubernetes.io/source-cluster";
+pub(crate) const SOURCE_CLUSTER_LABEL: &str = "multicluster.kubernetes.io/source-cluster";
 
 /// A kind of Kubernetes object that counts.
 pub(crate) trait Convert: Debug {

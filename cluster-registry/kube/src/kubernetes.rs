@@ -5,7 +5,6 @@
 //! arrives and the original dropped; of Namespaces only the metadata is asked for.
 
 mod follower;
-mod following;
 
 use std::fmt;
 
@@ -18,20 +17,19 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
 };
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     core::PartialObjectMeta,
     runtime::watcher::{Config, InitialListStrategy},
 };
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, error::SendError};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    follower::{Fact, Follower, Kind},
-    following::{follow, follow_versions},
-};
+use self::follower::{Fact, Follower, Kind, News};
 use crate::{
-    api::{ClusterLink, ServiceExport, ServiceImport},
-    convert::{SERVICE_NAME_LABEL, SERVICE_PROXY_NAME_LABEL},
+    api::{ClusterLink, McsVersion, ServiceExport, ServiceImport},
+    convert::{Convert, SERVICE_NAME_LABEL, SERVICE_PROXY_NAME_LABEL},
+    following::{self, Following},
     source::{SourceEvent, Teller, TraceHook},
 };
 
@@ -124,6 +122,36 @@ impl KubernetesSource {
             Kind::ClusterLink => follow::<ClusterLink>(kind, Api::all(client), config),
         }
     }
+}
+
+/// What is said of a kind.
+fn follow<K>(kind: Kind, api: Api<K>, config: Config) -> BoxStream<'static, Fact>
+where
+    K: Convert + Resource + Clone + DeserializeOwned + Send + 'static,
+{
+    facts(kind, Following::new(kind.plural(), vec![api], config))
+}
+
+/// What is said of a kind of the Multi-Cluster Services API, in the version that is served.
+fn follow_versions<K>(kind: Kind, client: Client, config: Config) -> BoxStream<'static, Fact>
+where
+    K: Convert + Resource<DynamicType = McsVersion>,
+    K: Clone + DeserializeOwned + Send + 'static,
+{
+    let versions = McsVersion::ALL;
+    let apis = versions.map(|version| Api::<K>::all_with(client.clone(), &version));
+    facts(kind, Following::new(kind.plural(), apis.into(), config))
+}
+
+fn facts<K>(kind: Kind, following: Following<K>) -> BoxStream<'static, Fact>
+where
+    K: Convert + Resource + Clone + DeserializeOwned + Send + 'static,
+{
+    let facts = stream::unfold(following, move |mut following| async move {
+        let news = News::of(following.next().await);
+        Some((Fact { kind, news }, following))
+    });
+    facts.boxed()
 }
 
 /// Tells what has changed since the last time; an error when nobody listens any more.

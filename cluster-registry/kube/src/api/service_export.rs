@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::core::DynamicResourceScope;
 use serde::{Deserialize, Serialize};
 
 use super::{MCS_GROUP, McsVersion, kind};
@@ -51,5 +49,5 @@ kind!(
     McsVersion::as_str,
     "serviceexports",
     "ServiceExport",
-    NamespaceResourceScope
+    DynamicResourceScope
 );

@@ -1,9 +1,7 @@
 //! ServiceImport: a service that clusters export, as this cluster imports it.
 
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::core::DynamicResourceScope;
 use serde::{Deserialize, Serialize};
 
 use super::{MCS_GROUP, McsVersion, kind};
@@ -111,5 +109,5 @@ kind!(
     McsVersion::as_str,
     "serviceimports",
     "ServiceImport",
-    NamespaceResourceScope
+    DynamicResourceScope
 );

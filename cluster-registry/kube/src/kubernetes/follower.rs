@@ -9,8 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::runtime::watcher::Event;
+
 use crate::{
     convert::{Convert, Flaw, FlawList, KeyError, NotOurs},
+    following::{Failure, Told},
     index::Index,
     object::{Object, ObjectKey},
     source::Problem,
@@ -89,15 +92,20 @@ pub(super) enum News {
     Recovered,
 }
 
-/// Why the API server did not answer with objects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It does not know the kind.
-    NotInstalled,
-    /// Its access rules forbid it.
-    Forbidden(String),
-    /// Anything else.
-    Other(String),
+impl News {
+    /// What a watch says, in our terms.
+    pub(super) fn of<K: Convert>(told: Told<K>) -> Self {
+        match told {
+            Told::Event(Event::Init) => Self::Begin,
+            Told::Event(Event::InitApply(object) | Event::Apply(object)) => {
+                Self::Present(Seen::new(&object))
+            }
+            Told::Event(Event::InitDone) => Self::End,
+            Told::Event(Event::Delete(object)) => Self::Gone(object.key()),
+            Told::Failed(failure) => Self::Failed(failure),
+            Told::Recovered => Self::Recovered,
+        }
+    }
 }
 
 /// An object that was seen, converted at once so that the original need not be kept.

@@ -1,4 +1,6 @@
 //! Follows the objects of one kind: lists or streams them, watches them, and finds the way around what servers lack.
+//!
+//! Source and sink both watch in this way; it never ends.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -16,9 +18,6 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::follower::{Fact, Failure, Kind, News, Seen};
-use crate::{api::McsVersion, convert::Convert};
-
 /// How long a watch that failed must not fail again to be deemed well: attempts come at most 30 s apart, with as much
 /// again by chance, and a connection attempt gives up after another 30 s.
 const RECOVERY_SILENCE: Duration = Duration::from_secs(100);
@@ -32,7 +31,7 @@ const STREAMING_SINCE: (u32, u32) = (1, 32);
 /// Streaming lists, which cost the server less, where its version has them.
 ///
 /// Versions long before would ignore the wish and never say that the list is complete, so only the version can tell.
-pub(super) async fn initial_strategy(client: &Client) -> InitialListStrategy {
+pub(crate) async fn initial_strategy(client: &Client) -> InitialListStrategy {
     let told = tokio::time::timeout(VERSION_DEADLINE, client.apiserver_version()).await;
     let Ok(Ok(version)) = told else {
         return InitialListStrategy::ListWatch;
@@ -46,45 +45,31 @@ pub(super) async fn initial_strategy(client: &Client) -> InitialListStrategy {
     InitialListStrategy::StreamingList
 }
 
-/// What is said of a kind.
-pub(super) fn follow<K>(kind: Kind, api: Api<K>, config: Config) -> BoxStream<'static, Fact>
-where
-    K: Convert + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    facts(Following::new(kind, vec![api], config))
+/// What a watch tells.
+#[derive(Debug)]
+pub(crate) enum Told<K> {
+    /// What the API server said.
+    Event(Event<K>),
+    /// It could not be asked; the watch goes on trying.
+    Failed(Failure),
+    /// It did not fail again for long enough to be deemed well.
+    Recovered,
 }
 
-/// What is said of a kind of the Multi-Cluster Services API, in the version that is served.
-pub(super) fn follow_versions<K>(
-    kind: Kind,
-    client: Client,
-    config: Config,
-) -> BoxStream<'static, Fact>
-where
-    K: Convert + Resource<DynamicType = McsVersion>,
-    K: Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let preferred = McsVersion::default();
-    let versions = [preferred, preferred.other()];
-    let apis = versions.map(|version| Api::<K>::all_with(client.clone(), &version));
-    facts(Following::new(kind, apis.into(), config))
-}
-
-fn facts<K>(following: Following<K>) -> BoxStream<'static, Fact>
-where
-    K: Convert + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let facts = stream::unfold(following, |mut following| async move {
-        let news = following.next().await;
-        let kind = following.kind;
-        Some((Fact { kind, news }, following))
-    });
-    facts.boxed()
+/// Why the API server did not answer with objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It does not know the kind.
+    NotInstalled,
+    /// Its access rules forbid it.
+    Forbidden(String),
+    /// Anything else.
+    Other(String),
 }
 
 /// One kind's watch.
-struct Following<K> {
-    kind: Kind,
+pub(crate) struct Following<K> {
+    plural: &'static str,
     /// The versions of the kind, the preferred first.
     apis: Vec<Api<K>>,
     at: usize,
@@ -108,11 +93,12 @@ enum Remedy {
 
 impl<K> Following<K>
 where
-    K: Convert + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    fn new(kind: Kind, apis: Vec<Api<K>>, config: Config) -> Self {
+    /// A watch of a kind, by its plural, in one of its versions, of which the first is preferred.
+    pub(crate) fn new(plural: &'static str, apis: Vec<Api<K>>, config: Config) -> Self {
         let mut following = Self {
-            kind,
+            plural,
             apis,
             at: 0,
             config,
@@ -131,37 +117,40 @@ where
         }
     }
 
-    async fn next(&mut self) -> News {
+    /// The version that is followed, by its place among those that were given.
+    pub(crate) fn version(&self) -> usize {
+        self.at
+    }
+
+    /// What is told next; it is cancel safe but for the wait after a failure, which then ends early.
+    pub(crate) async fn next(&mut self) -> Told<K> {
         loop {
             if let Some(pause) = self.pause.take() {
                 tokio::time::sleep(pause).await;
             }
-            let news = match self.next_or_silence().await {
+            match self.next_or_silence().await {
                 None => {
                     self.has_failed = false;
-                    return News::Recovered;
+                    return Told::Recovered;
                 }
                 // Watchers do not end; one that did would have to begin anew.
                 Some(None) => {
                     self.restart();
                     self.pause = self.backoff.next();
-                    continue;
                 }
-                Some(Some(Err(error))) => match self.handle_error(&error) {
-                    Some(failure) => News::Failed(failure),
-                    None => continue,
-                },
+                Some(Some(Err(error))) => {
+                    if let Some(failure) = self.handle_error(&error) {
+                        self.has_failed = true;
+                        return Told::Failed(failure);
+                    }
+                }
                 Some(Some(Ok(event))) => {
                     self.backoff.reset();
-                    news(event)
+                    // The beginning of a list is an attempt, which is no success yet.
+                    self.has_failed &= matches!(event, Event::Init);
+                    return Told::Event(event);
                 }
-            };
-            self.has_failed = match news {
-                News::Failed(_) => true,
-                News::Begin => self.has_failed,
-                News::Present(_) | News::Gone(_) | News::End | News::Recovered => false,
-            };
-            return news;
+            }
         }
     }
 
@@ -190,7 +179,7 @@ where
         match error {
             // Connections end and places in the history expire; only failing to go on from there is a problem.
             Error::WatchFailed(_) | Error::WatchError(_) => {
-                tracing::debug!(kind = self.kind.plural(), %error, "a watch broke off");
+                tracing::debug!(kind = self.plural, %error, "a watch broke off");
                 None
             }
             Error::InitialListFailed(_) | Error::WatchStartFailed(_) | Error::NoResourceVersion => {
@@ -204,7 +193,7 @@ where
         let is_streaming = self.config.initial_list_strategy == InitialListStrategy::StreamingList;
         match code {
             Some(400 | 422) if is_streaming => {
-                tracing::debug!(kind = self.kind.plural(), %error, "streaming lists are refused");
+                tracing::debug!(kind = self.plural, %error, "streaming lists are refused");
                 self.config.initial_list_strategy = InitialListStrategy::ListWatch;
                 Remedy::TryOther
             }
@@ -241,15 +230,5 @@ fn failure(error: &Error) -> Failure {
         Some(404) => Failure::NotInstalled,
         Some(403) => Failure::Forbidden(error.to_string()),
         Some(_) | None => Failure::Other(error.to_string()),
-    }
-}
-
-/// What an event says.
-fn news<K: Convert>(event: Event<K>) -> News {
-    match event {
-        Event::Init => News::Begin,
-        Event::InitApply(object) | Event::Apply(object) => News::Present(Seen::new(&object)),
-        Event::InitDone => News::End,
-        Event::Delete(object) => News::Gone(object.key()),
     }
 }

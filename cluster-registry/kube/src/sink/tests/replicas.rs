@@ -1,0 +1,120 @@
+//! One replica writes, another takes over, and nobody writes what is there already.
+
+use apiserver_double::AnyServer;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{World, export, hello, namespace};
+
+#[tokio::test]
+async fn kube_another_replica_takes_over_from_one_that_ends() {
+    let world = World::without_sinks(1).await;
+    let c1 = &world.clusters[0];
+    c1.set(namespace()).await;
+    let first = CancellationToken::new();
+    c1.start_sink("replica-1", &first);
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    let import = c1.until_import("", |_| true).await;
+    c1.start_sink("replica-2", world.shutdown());
+
+    first.cancel();
+    let mut exported = export();
+    exported["spec"] = json!({"exportedLabels": {"a": "b"}});
+    c1.set(exported).await;
+
+    let after = c1
+        .until_import("with the label", |import| import.metadata.labels.is_some())
+        .await;
+    assert_eq!(after.spec.ips, import.spec.ips, "the address stays");
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_not_written_again() {
+    let world = World::start().await;
+    let [c1, _] = &world.clusters[..] else {
+        unreachable!()
+    };
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    c1.until_condition("Ready", "True", "Exported").await;
+    c1.until_import("of this cluster", |import| {
+        import
+            .status
+            .as_ref()
+            .is_some_and(|status| !status.clusters.is_empty())
+    })
+    .await;
+    let AnyServer::Double(server) = &c1.server else {
+        return;
+    };
+    let writes = || {
+        let of = |plural| {
+            server
+                .requests("patch", "multicluster.x-k8s.io", plural)
+                .count
+        };
+        (of("serviceexports"), of("serviceimports"))
+    };
+    let before = writes();
+    for n in 0..20 {
+        let mut other = hello(json!({}));
+        other["metadata"]["name"] = json!(format!("other-{n}"));
+        c1.set(other).await;
+    }
+    let mut second = export();
+    second["metadata"]["name"] = json!("other-19");
+    c1.set(second).await;
+    server
+        .until_requests(
+            "patch",
+            "multicluster.x-k8s.io",
+            "serviceimports",
+            before.1 + 2,
+        )
+        .await
+        .unwrap();
+    // The test's own write, the import and its status: nothing about the first service.
+    assert_eq!(writes().1, before.1 + 2);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_api_server_is_outlived() {
+    let world = World::start().await;
+    let [c1, _] = &world.clusters[..] else {
+        unreachable!()
+    };
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    c1.until_import("", |_| true).await;
+    let AnyServer::Double(server) = &c1.server else {
+        return;
+    };
+    server.refuse_connections().await;
+    let mut import = export();
+    import["kind"] = json!("ServiceImport");
+    server.delete(&import).unwrap();
+    server.restart().await.unwrap();
+    c1.until_import("again", |_| true).await;
+}
+
+#[tokio::test]
+async fn kube_a_conflict_is_told_as_an_event() {
+    let world = World::start().await;
+    let [c1, c2] = &world.clusters[..] else {
+        unreachable!()
+    };
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    c1.until_import("", |_| true).await;
+    world.later().await;
+    c2.set(hello(json!({"ports": [{"name": "tcp", "port": 43}]})))
+        .await;
+    c2.set(export()).await;
+    c2.until_condition("Conflict", "True", "PortConflict").await;
+    let api: kube::Api<k8s_openapi::api::events::v1::Event> =
+        kube::Api::namespaced(c2.client.clone(), super::world::NAMESPACE);
+    let events = api.list(&kube::api::ListParams::default()).await.unwrap();
+    assert_eq!(events.items.len(), 1, "{events:?}");
+    assert_eq!(events.items[0].reason.as_deref(), Some("PortConflict"));
+}

@@ -1,0 +1,170 @@
+//! Carries writes out, by server-side apply, and gives the objects that came of them.
+
+use cluster_registry::name::{ClusterName, ServiceName};
+use k8s_openapi::api::{core::v1::ObjectReference, discovery::v1::EndpointSlice};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::DynamicResourceScope,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{FIELD_MANAGER, plan::Write};
+use crate::api::{ClusterLink, MCS_GROUP, McsVersion, ServiceExport, ServiceImport};
+
+/// What a write left behind.
+#[derive(Debug)]
+pub(super) enum Written {
+    Import(ServiceName, Option<Box<ServiceImport>>),
+    Export(ServiceName, Box<ServiceExport>),
+    Slice(ServiceName, String, Option<Box<EndpointSlice>>),
+    Link(ClusterName, Box<ClusterLink>),
+    /// Nothing that is watched.
+    Nothing,
+}
+
+/// Writes to one API server.
+#[derive(Clone)]
+pub(super) struct Writer {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Writer {
+    pub(super) fn new(client: Client, identity: &str) -> Self {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+        }
+    }
+
+    pub(super) async fn write(&self, write: Write, version: McsVersion) -> kube::Result<Written> {
+        match write {
+            Write::Import(name, import) => {
+                let api = self.of::<ServiceImport>(&name, version);
+                let import = apply(&api, name.name.as_str(), &*import, version).await?;
+                Ok(Written::Import(name, Some(Box::new(import))))
+            }
+            Write::ImportStatus(name, status) => {
+                let api = self.of::<ServiceImport>(&name, version);
+                let import = apply_status(&api, name.name.as_str(), &status, version).await?;
+                Ok(Written::Import(name, Some(Box::new(import))))
+            }
+            Write::DeleteImport(name, uid) => {
+                let api = self.of::<ServiceImport>(&name, version);
+                delete(&api, name.name.as_str(), Some(uid)).await?;
+                Ok(Written::Import(name, None))
+            }
+            Write::Slice(name, slice) => {
+                let slice_name = slice.metadata.name.clone().unwrap_or_default();
+                let api = Api::namespaced(self.client.clone(), name.namespace.as_str());
+                let slice = apply(&api, &slice_name, &*slice, ()).await?;
+                Ok(Written::Slice(name, slice_name, Some(Box::new(slice))))
+            }
+            Write::DeleteSlice(name, slice_name) => {
+                let api = Api::namespaced(self.client.clone(), name.namespace.as_str());
+                delete::<EndpointSlice>(&api, &slice_name, None).await?;
+                Ok(Written::Slice(name, slice_name, None))
+            }
+            Write::ExportStatus(name, status) => {
+                let api = self.of::<ServiceExport>(&name, version);
+                let export = apply_status(&api, name.name.as_str(), &status, version).await?;
+                Ok(Written::Export(name, Box::new(export)))
+            }
+            Write::LinkStatus(name, status) => {
+                let api = Api::all(self.client.clone());
+                let link = apply_status(&api, name.as_str(), &status, ()).await?;
+                Ok(Written::Link(name, Box::new(link)))
+            }
+            Write::Event {
+                export,
+                uid,
+                reason,
+                message,
+            } => {
+                let about = reference(&export, uid, version);
+                let event = Event {
+                    type_: EventType::Warning,
+                    reason,
+                    note: Some(message),
+                    action: "Export".to_owned(),
+                    secondary: None,
+                };
+                self.recorder.publish(&event, &about).await?;
+                Ok(Written::Nothing)
+            }
+        }
+    }
+
+    fn of<K>(&self, name: &ServiceName, version: McsVersion) -> Api<K>
+    where
+        K: Resource<DynamicType = McsVersion, Scope = DynamicResourceScope>,
+    {
+        Api::namespaced_with(self.client.clone(), name.namespace.as_str(), &version)
+    }
+}
+
+async fn apply<K>(api: &Api<K>, name: &str, object: &K, kind: K::DynamicType) -> kube::Result<K>
+where
+    K: Resource + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let mut body = serde_json::to_value(object).map_err(kube::Error::SerdeError)?;
+    body["apiVersion"] = json!(K::api_version(&kind));
+    body["kind"] = json!(K::kind(&kind));
+    api.patch(name, &params(), &Patch::Apply(&body)).await
+}
+
+async fn apply_status<K>(
+    api: &Api<K>,
+    name: &str,
+    status: &impl Serialize,
+    kind: K::DynamicType,
+) -> kube::Result<K>
+where
+    K: Resource + DeserializeOwned,
+{
+    let body: Value =
+        json!({"apiVersion": K::api_version(&kind), "kind": K::kind(&kind), "status": status});
+    api.patch_status(name, &params(), &Patch::Apply(&body))
+        .await
+}
+
+/// Deletes an object; one that is gone, or is another by now, is as well.
+async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> kube::Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let params = DeleteParams {
+        preconditions: uid.map(|uid| Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+fn reference(export: &ServiceName, uid: String, version: McsVersion) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{MCS_GROUP}/{}", version.as_str())),
+        kind: Some("ServiceExport".to_owned()),
+        namespace: Some(export.namespace.to_string()),
+        name: Some(export.name.to_string()),
+        uid: Some(uid),
+        ..ObjectReference::default()
+    }
+}
