@@ -37,12 +37,13 @@ KINDS = [
     ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", False),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", False),
     ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", False),
+    ("rbac.authorization.k8s.io/v1", "roles", "Role", True),
+    ("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", True),
 ]
 
 # Where each daemon's flags are declared, and which flags have no value in the chart because they are not settings.
 DAEMONS = {
-    # Addresses of imports are handed out by flag only where manifests are read.
-    "gateway": ("mesh-gateway/src/args.rs", {"clusterset-cidr", "manifests", "print-config"}),
+    "gateway": ("mesh-gateway/src/args.rs", {"manifests", "print-config"}),
     "agent": ("node-dp/src/config.rs", {"print-config", "uninstall"}),
 }
 
@@ -220,7 +221,7 @@ def problems_of_flags(container):
     known = declared_flags((HELM.parent / source).read_text()) - others
     given = {arg.removeprefix("--").split("=")[0] for arg in container["args"]}
     problems = [f"{container['name']} has no flag --{flag}" for flag in sorted(given - known)]
-    optional = {"device", "link", "otlp-endpoint", "tunnel-address"}
+    optional = {"clusterset-cidr", "device", "link", "otlp-endpoint", "tunnel-address"}
     problems += [f"{container['name']} is not given --{flag}" for flag in sorted(known - given - optional)]
     return problems
 

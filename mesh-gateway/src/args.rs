@@ -38,13 +38,15 @@ pub(crate) struct Args {
     /// Read this cluster's objects from the Kubernetes API server
     #[arg(long, env = "ISTHMUS_KUBERNETES")]
     pub(crate) kubernetes: bool,
+    /// Tells this replica of the gateway from the others, of which one writes to the API server; by default host and process
+    #[arg(long, env = "ISTHMUS_REPLICA", value_name = "NAME")]
+    pub(crate) replica: Option<String>,
     /// A range that imported services get their addresses from, one of each family at most in use; repeatable
     #[arg(
         long,
         env = "ISTHMUS_CLUSTERSET_CIDR",
         value_name = "CIDR",
-        value_delimiter = ',',
-        conflicts_with = "kubernetes"
+        value_delimiter = ','
     )]
     pub(crate) clusterset_cidr: Vec<IpNet>,
     /// Where the gateway keeps its state, so that it serves at once when it starts anew; without it, none is kept

@@ -46,8 +46,10 @@ pub(crate) struct Config {
     pub(crate) credentials: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) source: SourceKind,
-    /// What imports get their addresses from; with an API server it is that which gives them.
-    pub(crate) clusterset_pools: Option<Allocator>,
+    /// Tells this replica from the others.
+    pub(crate) replica: String,
+    /// What imports get their addresses from.
+    pub(crate) clusterset_pools: Allocator,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) links: Vec<LinkSpec>,
     pub(crate) dns_listen: Vec<SocketAddr>,
@@ -107,7 +109,8 @@ impl Config {
             "listen": self.listen,
             "manifests": manifests,
             "kubernetes": self.source == SourceKind::Kubernetes,
-            "clusterset-cidr": self.clusterset_pools.as_ref().map(Allocator::pools),
+            "replica": self.replica,
+            "clusterset-cidr": self.clusterset_pools.pools(),
             "state-dir": self.state_dir,
             "links": self.links.iter().map(link::describe).collect::<Vec<_>>(),
             "dns-listen": self.dns_listen,
@@ -141,7 +144,8 @@ impl TryFrom<Args> for Config {
         };
         let pools = Allocator::try_new(args.clusterset_cidr).map_err(ConfigError::Pool)?;
         Ok(Self {
-            clusterset_pools: (source != SourceKind::Kubernetes).then_some(pools),
+            replica: args.replica.unwrap_or_else(default_replica),
+            clusterset_pools: pools,
             cluster,
             trust_domain: TrustDomain::parse(&args.trust_domain)
                 .map_err(ConfigError::TrustDomain)?,
@@ -176,4 +180,10 @@ fn check_links(cluster: &ClusterName, links: &[LinkSpec]) -> Result<(), ConfigEr
         }
     }
     Ok(())
+}
+
+/// A name that no other replica has at the same time.
+fn default_replica() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }

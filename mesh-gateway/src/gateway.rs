@@ -32,6 +32,7 @@ use crate::{
     hub::{Facts, Hub, HubEnds, StatusRequest},
     links::Dialers,
     metrics::Metrics,
+    publishing::Publishing,
     state::{self, Saver},
 };
 
@@ -83,6 +84,10 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
     let token = CancellationToken::new();
     let mut tasks = Tasks::new();
     spawn(&mut tasks, &token, "hub", |token| hub.run(token));
+    if config.source == SourceKind::Kubernetes {
+        let (publishing, token) = (Publishing::new(&config, &ends), token.clone());
+        tasks.spawn(async move { ("publishing", publishing.run(token).await) });
+    }
     tasks.spawn(run_source(config.source, ends.source, token.clone()));
     tasks.spawn(run_admin(admin, &facts, ends.status, token.clone()));
     let dns_token = token.clone();

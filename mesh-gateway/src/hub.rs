@@ -22,7 +22,11 @@ use std::{
 
 use certs::identity::Role;
 use cluster_registry::{
-    link::LinkSpec, name::ClusterName, registry::Registry, store::Epoch, view::View,
+    link::{LinkSpec, LinkStatus},
+    name::ClusterName,
+    registry::Registry,
+    store::Epoch,
+    view::View,
 };
 use cluster_registry_kube::source::{Problem, SourceEvent};
 use isthmus_daemon::{
@@ -38,7 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, SourceKind},
     links::LiveLinks,
     metrics::{Metrics, gauge_value},
     state::SaveRequest,
@@ -64,12 +68,16 @@ const REPORTS_AT_ONCE: usize = 32;
 /// Asks for the status.
 pub(crate) type StatusRequest = oneshot::Sender<GatewayStatus>;
 
+/// Asks how the links do.
+pub(crate) type LinksRequest = oneshot::Sender<BTreeMap<ClusterName, LinkStatus>>;
+
 /// The ends that other tasks hold.
 #[derive(Debug)]
 pub(crate) struct HubEnds {
     pub(crate) source: mpsc::Sender<SourceEvent>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) status: mpsc::Sender<StatusRequest>,
+    pub(crate) link_states: mpsc::Sender<LinksRequest>,
     pub(crate) views: watch::Receiver<Option<Arc<View>>>,
     /// The links that count, with what each peer may know.
     pub(crate) links: watch::Receiver<LiveLinks>,
@@ -123,6 +131,7 @@ pub(crate) struct Hub {
     source_rx: mpsc::Receiver<SourceEvent>,
     reports_rx: mpsc::Receiver<Report>,
     status_rx: mpsc::Receiver<StatusRequest>,
+    link_states_rx: mpsc::Receiver<LinksRequest>,
     saves_rx: mpsc::Receiver<SaveRequest>,
     views_tx: watch::Sender<Option<Arc<View>>>,
     facts: Facts,
@@ -134,12 +143,14 @@ impl Hub {
         let started = SystemTime::now();
         let epoch = new_epoch(started);
         let mut registry = Registry::new(config.cluster.clone(), epoch, epoch);
-        if let Some(pools) = &config.clusterset_pools {
-            registry.allocate_from(pools.clone());
+        // With an API server, imports have the addresses that their objects have.
+        if config.source != SourceKind::Kubernetes {
+            registry.allocate_from(config.clusterset_pools.clone());
         }
         let (source, source_rx) = mpsc::channel(SOURCE_DEPTH);
         let (reports, reports_rx) = mpsc::channel(REPORT_DEPTH);
         let (status, status_rx) = mpsc::channel(STATUS_DEPTH);
+        let (link_states, link_states_rx) = mpsc::channel(STATUS_DEPTH);
         let (views_tx, views) = watch::channel(None);
         let (links_tx, links) = watch::channel(LiveLinks::default());
         let (feed, feed_server) = FeedServer::new(registry.feed().cursor());
@@ -169,6 +180,7 @@ impl Hub {
             source_rx,
             reports_rx,
             status_rx,
+            link_states_rx,
             saves_rx,
             views_tx,
             facts,
@@ -177,6 +189,7 @@ impl Hub {
             source,
             reports,
             status,
+            link_states,
             views,
             links,
             feed,
@@ -208,6 +221,9 @@ impl Hub {
                 Some(reply) = self.status_rx.recv() => {
                     // Whoever asked may have gone.
                     drop(reply.send(self.status()));
+                }
+                Some(reply) = self.link_states_rx.recv() => {
+                    drop(reply.send(status::links(&self.registry, &self.peers)));
                 }
                 Some(request) = self.saves_rx.recv() => self.answer_save(request),
                 () = sleep_until(deadline) => self.handle_timeout(Instant::now()),

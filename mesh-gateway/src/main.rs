@@ -10,6 +10,7 @@ mod gateway;
 mod hub;
 mod links;
 mod metrics;
+mod publishing;
 mod state;
 
 use std::io::Write;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cluster_registry::{
+    link::LinkStatus,
     name::{ClusterName, ServiceName},
     registry::{PeerSummary, Registry},
     service::{ClusterAffinity, Service as Definition, ServicePort},
@@ -13,18 +14,48 @@ use cluster_registry::{
     view::MergedService,
 };
 use isthmus_daemon::status::{
-    BackendCount, NodeSession, Peer as PeerStatus, Port, Problem as ProblemStatus, Service,
-    StorePosition,
+    BackendCount, NodeSession, Peer as PeerStatus, PeerState, Port, Problem as ProblemStatus,
+    Service, StorePosition,
 };
 
-use super::{nodes::Nodes, peers::Peer};
+use super::{
+    nodes::Nodes,
+    peers::{Peer, Peers},
+};
+
+/// How the links do.
+pub(super) fn links(registry: &Registry, peers: &Peers) -> BTreeMap<ClusterName, LinkStatus> {
+    let links = peers.iter().map(|(name, peer)| {
+        let summary = registry.peer_summary(name).unwrap_or_default();
+        let link = LinkStatus {
+            connected: peer.state == PeerState::Connected,
+            since: peer.since,
+            reason: peer.reason.clone().or_else(|| shortfall(&summary)),
+            synced: peer.holding.has_said_all(),
+            accepted: summary.accepted,
+            refused: refused(&summary, peer),
+            certificate_expires: peer.certificate_expires,
+        };
+        (name.clone(), link)
+    });
+    links.collect()
+}
+
+/// The refused and the unreadable updates, by reason.
+fn refused(summary: &PeerSummary, peer: &Peer) -> BTreeMap<&'static str, u64> {
+    let mut refused = BTreeMap::new();
+    for (reason, count) in summary.refused.iter().chain(&peer.unreadable) {
+        *refused.entry(*reason).or_default() += count;
+    }
+    refused
+}
 
 pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> PeerStatus {
     let summary = registry.peer_summary(name).unwrap_or_default();
-    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
-    for (reason, count) in summary.refused.iter().chain(&peer.unreadable) {
-        *refused.entry((*reason).to_owned()).or_default() += count;
-    }
+    let refused = refused(&summary, peer).into_iter();
+    let refused = refused
+        .map(|(reason, count)| (reason.to_owned(), count))
+        .collect();
     PeerStatus {
         cluster: name.to_string(),
         origin: peer.origin.label().to_owned(),

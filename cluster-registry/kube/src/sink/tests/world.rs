@@ -90,16 +90,9 @@ impl World {
             for file in ["serviceexports", "serviceimports", "clusterlinks"] {
                 cluster.set(definition(file)).await;
             }
-            let (source_tx, mut source) = mpsc::channel(8);
+            let (source_tx, source) = mpsc::channel(8);
             tokio::spawn(KubernetesSource::new(client).run(source_tx, shutdown.clone()));
-            let events_tx = events_tx.clone();
-            tokio::spawn(async move {
-                while let Some(event) = source.recv().await {
-                    if events_tx.send((number, event)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            tokio::spawn(pass_on(number, source, events_tx.clone()));
             clusters.push(cluster);
         }
         tokio::spawn(exchange(events, views));
@@ -119,6 +112,19 @@ impl World {
                 // Objects of a real server carry its clock, in whole seconds.
                 tokio::time::sleep(Duration::from_millis(1_100)).await;
             }
+        }
+    }
+}
+
+/// Marks a source's events with its cluster's number.
+async fn pass_on(
+    number: usize,
+    mut source: mpsc::Receiver<SourceEvent>,
+    events: mpsc::Sender<(usize, SourceEvent)>,
+) {
+    while let Some(event) = source.recv().await {
+        if events.send((number, event)).await.is_err() {
+            return;
         }
     }
 }
