@@ -174,6 +174,10 @@ async fn respond(
             })
         }
         _ => {
+            // `kubectl create` of built-in kinds speaks protobuf; `kubectl apply` does not.
+            if asked.content_type.contains("protobuf") {
+                return Err(Refusal::unsupported_media_type(&asked.content_type));
+            }
             let body = read(body).await?;
             shared.with(|inner| write(inner, asked, &target, verb, &body))
         }
