@@ -15,7 +15,10 @@ use isthmus_daemon::{
     readiness::Readiness,
     trace,
 };
-use mesh_link::{listen::Listener, settings::Settings};
+use mesh_link::{
+    listen::Listener,
+    settings::{Settings, start_instance},
+};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{
     net::TcpListener,
@@ -44,7 +47,7 @@ type Tasks = JoinSet<Ended>;
 
 /// Runs the gateway until the token is cancelled or a task fails.
 pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let credentials = load_credentials(&config)?;
+    let settings = session_settings(&config)?;
     let dns = DnsServer::bind(&config.dns_listen).await?;
     let admin = TcpListener::bind(config.admin_listen)
         .await
@@ -69,13 +72,6 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
             })
         }
         None => None,
-    };
-    let settings = Settings {
-        cluster: config.cluster.clone(),
-        is_node: false,
-        credentials: Arc::new(credentials),
-        heartbeat_interval: config.heartbeat_interval,
-        detect_multiplier: config.detect_multiplier,
     };
     let sessions = Sessions::bind(&config, settings, &ends, saver)?;
     let queries = Arc::clone(&facts.dns_queries);
@@ -174,6 +170,18 @@ fn spawn<F: Future<Output = ()> + Send + 'static>(
         running.await;
         (name, Ok(()))
     });
+}
+
+/// What all sessions of this process have in common.
+fn session_settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        cluster: config.cluster.clone(),
+        instance: start_instance(&config.replica).context("naming this replica (--replica)")?,
+        is_node: false,
+        credentials: Arc::new(load_credentials(config)?),
+        heartbeat_interval: config.heartbeat_interval,
+        detect_multiplier: config.detect_multiplier,
+    })
 }
 
 fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {

@@ -146,7 +146,7 @@ mod tests {
     use cluster_registry::store::{Cursor, Revision};
     use mesh_link::{
         feed::FeedServer,
-        settings::{DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL},
+        settings::{DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, start_instance},
     };
     use tokio::time::timeout;
 
@@ -212,6 +212,7 @@ mod tests {
         write(dir.path(), KEY_FILE, &issued.key);
         Settings {
             cluster,
+            instance: start_instance("test").unwrap(),
             is_node: false,
             credentials: Arc::new(Credentials::load(dir.path()).unwrap()),
             heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,

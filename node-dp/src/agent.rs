@@ -31,6 +31,7 @@ use mesh_link::{
     resume::Resume,
     settings::{
         DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
+        start_instance,
     },
 };
 use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
@@ -206,7 +207,7 @@ async fn start(
     };
     spawn_admin(&tasks, opened.listener, status, &metrics, shutdown);
     let session = (opened.credentials, announced, reports_tx);
-    spawn_session(&tasks, &config, session, shutdown);
+    spawn_session(&tasks, &config, session, shutdown)?;
     Ok(tasks)
 }
 
@@ -292,7 +293,8 @@ fn spawn_session(
     config: &Config,
     (credentials, announced, events): (Credentials, Option<node::Tunnel>, mpsc::Sender<Report>),
     shutdown: &CancellationToken,
-) {
+) -> anyhow::Result<()> {
+    let instance = start_instance(config.node.as_str()).context("naming the agent by its node")?;
     let (feed, announce) = Announce::new(
         config.cluster.clone(),
         config.node.clone(),
@@ -302,6 +304,7 @@ fn spawn_session(
     tasks.spawn(announce.run());
     let settings = Settings {
         cluster: config.cluster.clone(),
+        instance,
         is_node: true,
         credentials: Arc::new(credentials),
         heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
@@ -319,6 +322,7 @@ fn spawn_session(
         seed: seed(),
     };
     tasks.spawn(dialer.run(shutdown.clone()));
+    Ok(())
 }
 
 /// Another one in each process, so that agents do not dial in step.

@@ -20,10 +20,11 @@ use cluster_registry::{
     store::{Batch, Cursor, ResumeError},
 };
 
-use self::{publisher::Publisher, subscriber::Subscriber};
+use self::{opening::Heard, publisher::Publisher, subscriber::Subscriber};
 use crate::{
     codec::DecodeError,
     convert::{Origins, encode_position},
+    instance::Instance,
     limits::OPENING_TIMEOUT,
     liveness::{self, Liveness},
     reason::{DownReason, GoodbyeReason, Refusal, Violation},
@@ -36,6 +37,8 @@ use crate::{
 pub struct Config {
     /// The cluster that this side speaks for.
     pub cluster: ClusterName,
+    /// The process that this side is.
+    pub instance: Instance,
     /// The cluster that the peer's certificate names.
     pub peer: ClusterName,
     /// Whose resources the peer may announce.
@@ -84,6 +87,8 @@ pub enum Output {
     Up {
         /// Whether what is known of the peer still counts.
         resumed: bool,
+        /// The process that the peer is; `None` if it is of a version that does not tell.
+        instance: Option<Instance>,
     },
     /// Pass on what the peer says.
     Deliver(Delivery),
@@ -104,11 +109,11 @@ pub enum Output {
     Down(DownReason),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Opening {
-        /// The peer's HELLO was accepted, and its heartbeats come at this interval.
-        heard: Option<Duration>,
+        /// The peer's HELLO, once it was accepted.
+        heard: Option<Heard>,
         /// The peer accepted our HELLO, and resumed or not.
         welcomed: Option<bool>,
         deadline: Instant,
@@ -148,6 +153,9 @@ impl Session {
             optional_features: opening::FEATURES.iter().map(|f| (*f).to_owned()).collect(),
             resume: config.resume.map(encode_position),
             heartbeat_interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
+            instance: config.instance.id().0.to_vec(),
+            incarnation_us: config.instance.incarnation().0,
+            replica: config.instance.replica().to_owned(),
         };
         Self {
             state: State::Opening {

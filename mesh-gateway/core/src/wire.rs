@@ -59,6 +59,15 @@ pub struct Hello {
     /// The time between two of the sender's heartbeats.
     #[prost(uint32, tag = "4")]
     pub heartbeat_interval_ms: u32,
+    /// The 16 bytes of the sender's instance id; empty from a version that does not tell.
+    #[prost(bytes = "vec", tag = "5")]
+    pub instance: Vec<u8>,
+    /// When the sender's process started, in microseconds since 1970.
+    #[prost(fixed64, tag = "6")]
+    pub incarnation_us: u64,
+    /// The name of the replica that the sender is a life of.
+    #[prost(string, tag = "7")]
+    pub replica: String,
 }
 
 /// Accepts the other side's HELLO.

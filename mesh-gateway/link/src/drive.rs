@@ -8,6 +8,7 @@ use certs::identity::{Role, SpiffeId};
 use cluster_registry::store::{Batch, Cursor, ResumeError};
 use mesh_gateway_core::{
     convert::Origins,
+    instance::Instance,
     limits::FETCH_LIMIT,
     reason::{DownReason, GoodbyeReason, Violation},
     session::{Channel, Config, Delivery, Output, Session},
@@ -97,6 +98,7 @@ impl Drive {
         let (cursor, resume) = grant.resume.begin();
         let config = Config {
             cluster: settings.cluster.clone(),
+            instance: settings.instance.clone(),
             peer: peer.id.cluster.clone(),
             origins: origins(settings, &peer.id),
             heartbeat_interval: settings.heartbeat_interval,
@@ -148,7 +150,7 @@ impl Drive {
                 Output::Send(Channel::Control, body) => self.streams.control_out.push(body),
                 Output::Send(Channel::State, body) => self.streams.state_out.push(body),
                 Output::Fetch { after } => self.wanted = Some(after),
-                Output::Up { resumed } => self.come_up(resumed),
+                Output::Up { resumed, instance } => self.come_up(resumed, instance),
                 Output::Deliver(delivery) => self.waiting.push_back(event_of(delivery)),
                 Output::Refused(refusal) => self.waiting.push_back(PeerEvent::Refused(refusal)),
                 Output::Rtt(rtt) => self.waiting.push_back(PeerEvent::Rtt(rtt)),
@@ -270,17 +272,19 @@ impl Drive {
         }
     }
 
-    fn come_up(&mut self, resumed: bool) {
+    fn come_up(&mut self, resumed: bool, instance: Option<Instance>) {
         let Peer {
             session,
             id,
             address,
             expires,
         } = &self.peer;
-        info!(%session, peer = %id, %address, resumed, "session is up");
+        let replica = instance.as_ref().map(Instance::replica);
+        info!(%session, peer = %id, replica, %address, resumed, "session is up");
         self.up_since = Some(Instant::now());
         self.waiting.push_back(PeerEvent::Up {
             address: *address,
+            instance,
             resumed,
             certificate_expires: *expires,
             handle: self.handle.clone(),

@@ -13,6 +13,7 @@ use std::{
 use certs::identity::SpiffeId;
 use cluster_registry::store::Cursor;
 pub use mesh_gateway_core::{
+    instance::Instance,
     reason::{DownReason, GoodbyeReason, Refusal},
     update::Update,
 };
@@ -75,6 +76,8 @@ pub enum PeerEvent {
     Up {
         /// Where the peer is.
         address: SocketAddr,
+        /// The process that the peer is; `None` if it is of a version that does not tell.
+        instance: Option<Instance>,
         /// Whether what is known of the peer still counts; if not, a snapshot follows.
         resumed: bool,
         /// Until when the peer's certificate counts.

@@ -38,6 +38,7 @@ pub(super) fn handle_report(
             address,
             handle,
             resumed: _,
+            instance: _,
             certificate_expires: _,
         } => {
             if node.seat.take(session, address, handle) {

@@ -26,6 +26,7 @@ impl Hub {
                 resumed,
                 certificate_expires,
                 handle,
+                instance: _,
             } => {
                 peer.certificate_expires = Some(certificate_expires);
                 if peer.accepts(resumed, &handle) && peer.seat.take(session, address, handle) {

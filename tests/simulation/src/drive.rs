@@ -11,6 +11,7 @@ use cluster_registry::{
 };
 use mesh_gateway_core::{
     convert::Origins,
+    instance::Instance,
     reason::{DownReason, GoodbyeReason, Refusal},
     resume::Generation,
     session::{Channel, Config, Delivery, Output, Session},
@@ -65,6 +66,8 @@ pub(crate) struct Grant {
     pub(crate) feed: Epoch,
     pub(crate) generation: Generation,
     pub(crate) resume: Option<Cursor>,
+    /// The process that the gateway is.
+    pub(crate) instance: Instance,
 }
 
 impl Drive {
@@ -77,6 +80,7 @@ impl Drive {
     ) -> Self {
         let config = Config {
             cluster: own.clone(),
+            instance: grant.instance.clone(),
             peer: peer.clone(),
             origins: Origins::Own,
             heartbeat_interval: crate::HEARTBEAT_INTERVAL,
@@ -110,7 +114,7 @@ impl Drive {
             match output {
                 Output::Send(channel, body) => out[index_of(channel)].push(body),
                 Output::Fetch { after } => self.wanted = Some(after),
-                Output::Up { resumed } => {
+                Output::Up { resumed, .. } => {
                     self.up_since = Some(now);
                     self.waiting.push_back(Event::Up { resumed });
                 }

@@ -15,6 +15,7 @@ use cluster_registry::{
 };
 use mesh_gateway_core::{
     backoff::Backoff,
+    instance::{Incarnation, Instance, InstanceId},
     peering::{Holding, Seat},
     reason::GoodbyeReason,
     resume::Resume,
@@ -32,6 +33,12 @@ const REPORT_DEPTH: usize = 4;
 
 /// Feeds have epochs of their own; this many fit into one life of a gateway.
 const EPOCHS_IN_A_LIFE: u64 = 1000;
+
+/// The process that a gateway is in one of its lives.
+pub(crate) fn instance_of(life: u64) -> Instance {
+    let id = InstanceId(u128::from(life).to_be_bytes());
+    Instance::try_new(id, Incarnation(life), "only").expect("a good name")
+}
 
 /// The life of a gateway that gave an epoch.
 pub(crate) fn life_of(epoch: Epoch) -> u64 {
@@ -245,6 +252,7 @@ impl Gateway {
             feed: peer.feed,
             generation: peer.resume.begin(),
             resume: peer.resume.cursor(),
+            instance: instance_of(self.life),
         })
     }
 

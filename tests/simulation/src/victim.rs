@@ -210,6 +210,7 @@ pub(crate) fn update(of: usize, id: ResourceId, value: Option<Resource>) -> wire
 fn session(own: &ClusterName, now: Instant) -> Session {
     let config = Config {
         cluster: own.clone(),
+        instance: crate::gateway::instance_of(1),
         peer: cluster_name(HOSTILE),
         origins: Origins::Own,
         heartbeat_interval: crate::HEARTBEAT_INTERVAL,

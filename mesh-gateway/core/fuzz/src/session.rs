@@ -14,6 +14,7 @@ use cluster_registry::{
 use mesh_gateway_core::{
     codec::Decoder,
     convert::{Origins, encode_change, encode_position},
+    instance::{Incarnation, Instance, InstanceId},
     reason::{GoodbyeReason, Violation},
     session::{Channel, Config, Session},
     wire::{self, Body, Frame},
@@ -48,6 +49,7 @@ impl World {
         let resume = (tape.byte() % 2 == 1).then(|| cursor(tape));
         let config = Config {
             cluster: name("east"),
+            instance: instance(),
             peer: name("west"),
             origins: Origins::Own,
             heartbeat_interval: Duration::from_millis(100),
@@ -75,9 +77,13 @@ impl World {
             0 => self.hear_bytes(Channel::Control, tape.bytes()),
             1 => self.hear_bytes(Channel::State, tape.bytes()),
             2 => {
+                let heartbeat_interval_ms = tape.short().into();
                 let hello = wire::Hello {
-                    heartbeat_interval_ms: tape.short().into(),
+                    heartbeat_interval_ms,
                     resume: self.position(tape),
+                    // Of the right length, too long, or none.
+                    instance: vec![1; usize::from(heartbeat_interval_ms.to_le_bytes()[0] % 18)],
+                    replica: "west-1".to_owned(),
                     ..wire::Hello::default()
                 };
                 self.hear(Channel::Control, Body::Hello(hello));
@@ -214,6 +220,10 @@ fn endpoint(cluster: &str, number: u8) -> (Key, Resource) {
 
 fn cursor(tape: &mut Tape<'_>) -> Cursor {
     Cursor::at(Epoch(tape.byte().into()), Revision(tape.byte().into()))
+}
+
+fn instance() -> Instance {
+    Instance::try_new(InstanceId([1; 16]), Incarnation(1), "east-1").expect("a good name")
 }
 
 fn name(text: &str) -> ClusterName {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Output, Session, State};
 use crate::{
     convert::decode_position,
+    instance::{Incarnation, Instance, InstanceId},
     limits::{
         MAX_DETECTION, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_HEARTBEAT_INTERVAL,
         MIN_HEARTBEAT_INTERVAL,
@@ -17,6 +18,14 @@ use crate::{
 /// The features that this version has beyond the protocol's first one.
 pub(super) const FEATURES: &[&str] = &[];
 
+/// What the peer's HELLO said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The time between two of its heartbeats.
+    interval: Duration,
+    instance: Option<Instance>,
+}
+
 impl Session {
     pub(super) fn hear_hello(
         &mut self,
@@ -26,9 +35,9 @@ impl Session {
         let State::Opening { heard: None, .. } = self.state else {
             return Err(Violation::SecondHello.into());
         };
-        let interval = check_hello(hello)?;
+        let accepted = check_hello(hello)?;
         if let State::Opening { heard, .. } = &mut self.state {
-            *heard = Some(interval);
+            *heard = Some(accepted);
         }
         let resume = hello.resume.as_ref().map(decode_position);
         self.publisher.begin(resume, &mut self.outputs);
@@ -77,13 +86,14 @@ impl Session {
 
     fn come_up(&mut self, now: Instant) {
         let State::Opening {
-            heard: Some(interval),
+            heard: Some(Heard { interval, instance }),
             welcomed: Some(resumed),
             ..
-        } = self.state
+        } = &mut self.state
         else {
             return;
         };
+        let (interval, resumed, instance) = (*interval, *resumed, instance.take());
         // Whoever sends more slowly sets the pace: a peer is not silent while it keeps its own interval.
         let pace = interval.max(self.config.heartbeat_interval);
         let detection = pace
@@ -92,12 +102,12 @@ impl Session {
         self.liveness.watch(detection, now);
         self.state = State::Up;
         self.subscriber.come_up(resumed);
-        self.outputs.push_back(Output::Up { resumed });
+        self.outputs.push_back(Output::Up { resumed, instance });
     }
 }
 
-/// The peer's heartbeat interval, if its HELLO can be accepted.
-fn check_hello(hello: &wire::Hello) -> Result<Duration, DownReason> {
+/// What the peer's HELLO says, if it can be accepted.
+fn check_hello(hello: &wire::Hello) -> Result<Heard, DownReason> {
     let mut features = hello
         .required_features
         .iter()
@@ -118,5 +128,20 @@ fn check_hello(hello: &wire::Hello) -> Result<Duration, DownReason> {
     if !(MIN_HEARTBEAT_INTERVAL..=MAX_HEARTBEAT_INTERVAL).contains(&interval) {
         return Err(Violation::BadHello.into());
     }
-    Ok(interval)
+    Ok(Heard {
+        interval,
+        instance: instance_of(hello)?,
+    })
+}
+
+/// The process that the peer says it is; versions that do not tell send none of the fields.
+fn instance_of(hello: &wire::Hello) -> Result<Option<Instance>, Violation> {
+    if hello.instance.is_empty() {
+        return Ok(None);
+    }
+    let id = hello.instance.as_slice().try_into();
+    let id = InstanceId(id.map_err(|_not_16_bytes| Violation::BadHello)?);
+    let incarnation = Incarnation(hello.incarnation_us);
+    let instance = Instance::try_new(id, incarnation, &hello.replica);
+    Ok(Some(instance.map_err(|_bad_replica| Violation::BadHello)?))
 }

@@ -15,6 +15,7 @@ use cluster_registry::{
 use mesh_gateway_core::{
     codec::{self, Decoder},
     convert::Origins,
+    instance::{Incarnation, Instance, InstanceId},
     reason::DownReason,
     session::{Channel, Config, Delivery, Output, Session},
 };
@@ -43,6 +44,15 @@ impl Side {
             Self::East => Self::West,
             Self::West => Self::East,
         }
+    }
+
+    fn instance(self) -> Instance {
+        let number = match self {
+            Self::East => 1,
+            Self::West => 2,
+        };
+        let id = InstanceId([number; 16]);
+        Instance::try_new(id, Incarnation(number.into()), "only").unwrap()
     }
 
     fn cluster(self) -> ClusterName {
@@ -122,6 +132,7 @@ impl World {
             let end = self.end_mut(side);
             let config = Config {
                 cluster: side.cluster(),
+                instance: side.instance(),
                 peer: side.other().cluster(),
                 origins: Origins::Own,
                 heartbeat_interval: INTERVAL,
@@ -283,7 +294,10 @@ impl World {
                     session.handle_batch(answer);
                 }
             }
-            Output::Up { resumed } => end.ups.push(resumed),
+            Output::Up { resumed, instance } => {
+                assert_eq!(instance, Some(side.other().instance()));
+                end.ups.push(resumed);
+            }
             Output::Deliver(delivery) => end.take(delivery),
             Output::Refused(refusal) => panic!("an honest peer is refused: {refusal}"),
             Output::LeftOut { key, .. } => panic!("{key:?} is left out"),

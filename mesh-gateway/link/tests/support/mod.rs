@@ -29,6 +29,7 @@ use mesh_link::{
     resume::Resume,
     settings::{
         DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
+        start_instance,
     },
 };
 use relay::Relay;
@@ -70,6 +71,7 @@ pub(crate) fn settings(authority: &Authority, id: &SpiffeId) -> Settings {
     write(KEY_FILE, &issued.key);
     Settings {
         cluster: id.cluster.clone(),
+        instance: start_instance("test").unwrap(),
         is_node: id.role != Role::Gateway,
         credentials: Arc::new(Credentials::load(dir.path()).unwrap()),
         heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,

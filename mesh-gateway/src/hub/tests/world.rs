@@ -351,6 +351,7 @@ fn up(handle: SessionHandle, resumed: bool) -> PeerEvent {
     PeerEvent::Up {
         address: ADDRESS,
         resumed,
+        instance: None,
         certificate_expires: SystemTime::now(),
         handle,
     }

@@ -107,6 +107,7 @@ impl Rig {
         self.say(PeerEvent::Up {
             address: "192.0.2.1:4700".parse().unwrap(),
             resumed: false,
+            instance: None,
             certificate_expires: std::time::SystemTime::UNIX_EPOCH,
             handle,
         })
