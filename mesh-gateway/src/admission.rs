@@ -14,7 +14,7 @@ use cluster_registry::{
 use mesh_link::{
     event::Report,
     feed::Feed,
-    listen::{Authorise, Denied, Grant},
+    listen::{Authorise, Denied, Grant, Subscribes},
     resume::Resume,
 };
 use tokio::sync::{mpsc, watch};
@@ -62,6 +62,7 @@ impl Authorise for Admission {
         Ok(Grant {
             feed,
             resume,
+            subscribes: Subscribes::Now,
             events: self.reports.clone(),
         })
     }

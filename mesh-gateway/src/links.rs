@@ -12,6 +12,7 @@ use mesh_link::{
     dial::Dialer,
     event::Report,
     feed::Feed,
+    listen::Subscribes,
     resume::Resume,
     settings::{DEFAULT_MAX_BACKOFF, Settings},
 };
@@ -121,6 +122,7 @@ impl Dialers {
             addresses: link.spec.addresses.clone(),
             feed: link.feed.clone(),
             resume: link.resume.clone(),
+            subscribes: Subscribes::Now,
             events: self.reports.clone(),
             max_backoff: DEFAULT_MAX_BACKOFF,
             seed: seed(),

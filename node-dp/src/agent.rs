@@ -28,6 +28,7 @@ use isthmus_daemon::{
 use mesh_link::{
     dial::Dialer,
     event::Report,
+    listen::Subscribes,
     resume::Resume,
     settings::{
         DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
@@ -317,6 +318,7 @@ fn spawn_session(
         addresses: config.gateways.clone(),
         feed,
         resume: Resume::default(),
+        subscribes: Subscribes::Now,
         events,
         max_backoff: DEFAULT_MAX_BACKOFF,
         seed: seed(),

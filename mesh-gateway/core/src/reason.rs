@@ -157,6 +157,9 @@ pub enum Violation {
     /// A WELCOME without having said HELLO, or a second one.
     #[error("an unexpected WELCOME")]
     UnexpectedWelcome,
+    /// A SUBSCRIBE or SUBSCRIBED that nothing led to.
+    #[error("an unexpected subscription")]
+    UnexpectedSubscription,
     /// A HELLO whose values are out of range.
     #[error("a HELLO out of range")]
     BadHello,

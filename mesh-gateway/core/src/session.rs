@@ -47,14 +47,32 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// The number of silent intervals after which the peer is down.
     pub detect_multiplier: u32,
-    /// How far the peer's announcements are known.
-    pub resume: Option<Cursor>,
+    /// From when on the peer shall tell its state.
+    pub subscription: Subscription,
+}
+
+/// From when on a peer shall tell its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscription {
+    /// From the start, after the position up to which its announcements are known.
+    Now(Option<Cursor>),
+    /// From [`Session::handle_subscribe`] on: what it has is known from another session.
+    Later,
+}
+
+impl Subscription {
+    fn resume(self) -> Option<Cursor> {
+        match self {
+            Self::Now(resume) => resume,
+            Self::Later => None,
+        }
+    }
 }
 
 /// The stream that a frame travels on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// HELLO, WELCOME and heartbeats, never held up by state.
+    /// How the session comes up, subscriptions and heartbeats, never held up by state.
     Control,
     /// Snapshots and updates.
     State,
@@ -83,12 +101,17 @@ pub enum Output {
         /// Where to read on; `None` reads from the very beginning.
         after: Option<Cursor>,
     },
-    /// Both sides have accepted each other; from now on state may be read.
+    /// Both sides have accepted each other.
     Up {
         /// Whether what is known of the peer still counts.
         resumed: bool,
         /// The process that the peer is; `None` if it is of a version that does not tell.
         instance: Option<Instance>,
+    },
+    /// The peer has begun to tell its state, as [`Session::handle_subscribe`] asked.
+    Subscribed {
+        /// Whether what is known of the peer still counts.
+        resumed: bool,
     },
     /// Pass on what the peer says.
     Deliver(Delivery),
@@ -131,8 +154,8 @@ enum State {
 /// ```
 ///
 /// After each call, [`Self::poll_output`] until it is empty, then wait until [`Self::poll_timeout`] at the longest.
-/// Frames of the state stream may only be handed in once `Up` was seen: until then the peer's WELCOME may still be on
-/// its way on the other stream. `handle_frame` may produce any output; `handle_batch` and `handle_newest` produce
+/// Frames of the state stream may only be handed in while [`Self::may_read_state`]: until then the peer's WELCOME or
+/// SUBSCRIBED may still be on its way on the other stream. `handle_frame` may produce any output; `handle_batch` and `handle_newest` produce
 /// `Send`, `Fetch` and `LeftOut`; `handle_timeout` produces `Send`, `Close` and `Down`; the others `Close` and `Down`.
 #[derive(Debug)]
 pub struct Session {
@@ -151,7 +174,8 @@ impl Session {
         let hello = wire::Hello {
             required_features: Vec::new(),
             optional_features: opening::FEATURES.iter().map(|f| (*f).to_owned()).collect(),
-            resume: config.resume.map(encode_position),
+            resume: config.subscription.resume().map(encode_position),
+            deferred: config.subscription == Subscription::Later,
             heartbeat_interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
             instance: config.instance.id().0.to_vec(),
             incarnation_us: config.instance.incarnation().0,
@@ -165,7 +189,7 @@ impl Session {
             },
             liveness: Liveness::new(config.heartbeat_interval, now),
             publisher: Publisher::new(config.cluster.clone()),
-            subscriber: Subscriber::new(config.peer.clone(), config.origins),
+            subscriber: Subscriber::new(&config),
             outputs: VecDeque::from([Output::Send(Channel::Control, Body::Hello(hello))]),
             config,
         }
@@ -222,6 +246,13 @@ impl Session {
         }
     }
 
+    /// From now on the peer's state is wanted, after the position up to which it is known; asks once.
+    pub fn handle_subscribe(&mut self, resume: Option<Cursor>) {
+        if self.is_up() {
+            self.subscriber.subscribe(resume, &mut self.outputs);
+        }
+    }
+
     /// The time has come that [`Self::poll_timeout`] named.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
@@ -250,9 +281,14 @@ impl Session {
         self.end(None, DownReason::ConnectionLost(description));
     }
 
-    /// Whether frames of the state stream may be handed in.
+    /// Whether both sides have accepted each other, and neither has ended the session.
     pub fn is_up(&self) -> bool {
         self.state == State::Up
+    }
+
+    /// Whether frames of the state stream may be handed in.
+    pub fn may_read_state(&self) -> bool {
+        self.is_up() && self.subscriber.is_subscribed()
     }
 
     /// Whether the session has ended.
@@ -275,12 +311,17 @@ impl Session {
     }
 
     fn dispatch(&mut self, channel: Channel, body: Body, now: Instant) -> Result<(), DownReason> {
+        let may_read_state = self.may_read_state();
         let outputs = &mut self.outputs;
         match (channel, body) {
             (Channel::Control, Body::Hello(hello)) => self.hear_hello(&hello, now),
             (Channel::Control, Body::Welcome(welcome)) => self.hear_welcome(&welcome, now),
             (Channel::Control, Body::Heartbeat(heartbeat)) => self.hear_heartbeat(&heartbeat, now),
-            (Channel::State, _) if self.state != State::Up => Err(Violation::EarlyState.into()),
+            (Channel::Control, Body::Subscribe(subscribe)) => self.hear_subscribe(&subscribe),
+            (Channel::Control, Body::Subscribed(subscribed)) => {
+                self.subscriber.hear_subscribed(&subscribed, outputs)
+            }
+            (Channel::State, _) if !may_read_state => Err(Violation::EarlyState.into()),
             (Channel::State, Body::SnapshotBegin(_)) => self.subscriber.begin_snapshot(outputs),
             (Channel::State, Body::Updates(wire::Updates { updates })) => {
                 self.subscriber.take_updates(updates, outputs)

@@ -14,7 +14,7 @@ pub use service::{Endpoint, Export, Exposure, Hints, LoadBalancerIp, Port, Servi
 #[derive(Clone, PartialEq, Message)]
 pub struct Frame {
     /// The message in it.
-    #[prost(oneof = "Body", tags = "1, 2, 3, 8, 9, 10, 11")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11")]
     pub body: Option<Body>,
 }
 
@@ -30,6 +30,12 @@ pub enum Body {
     /// See [`Heartbeat`].
     #[prost(message, tag = "3")]
     Heartbeat(Heartbeat),
+    /// See [`Subscribe`].
+    #[prost(message, tag = "4")]
+    Subscribe(Subscribe),
+    /// See [`Subscribed`].
+    #[prost(message, tag = "5")]
+    Subscribed(Subscribed),
     /// See [`SnapshotBegin`].
     #[prost(message, tag = "8")]
     SnapshotBegin(SnapshotBegin),
@@ -68,12 +74,31 @@ pub struct Hello {
     /// The name of the replica that the sender is a life of.
     #[prost(string, tag = "7")]
     pub replica: String,
+    /// Whether the sender is to be told nothing before it says SUBSCRIBE; then it offers no position here.
+    #[prost(bool, tag = "8")]
+    pub deferred: bool,
 }
 
 /// Accepts the other side's HELLO.
 #[derive(Clone, PartialEq, Message)]
 pub struct Welcome {
     /// Whether the updates continue from the position that the HELLO offered.
+    #[prost(bool, tag = "1")]
+    pub resumed: bool,
+}
+
+/// Asks for the receiver's state, after a HELLO that was deferred.
+#[derive(Clone, PartialEq, Message)]
+pub struct Subscribe {
+    /// How far the sender knows what the receiver publishes.
+    #[prost(message, optional, tag = "1")]
+    pub resume: Option<Position>,
+}
+
+/// Accepts a SUBSCRIBE.
+#[derive(Clone, PartialEq, Message)]
+pub struct Subscribed {
+    /// Whether the updates continue from the position that the SUBSCRIBE offered.
     #[prost(bool, tag = "1")]
     pub resumed: bool,
 }

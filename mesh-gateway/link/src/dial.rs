@@ -27,7 +27,7 @@ use crate::{
     event::{PeerEvent, Report, SessionId},
     feed::Feed,
     identity::{self, Shown},
-    listen::Grant,
+    listen::{Grant, Subscribes},
     places::{PlaceError, Places},
     resume::Resume,
     settings::Settings,
@@ -63,6 +63,8 @@ pub struct Dialer {
     pub feed: Feed,
     /// How far its announcements are known.
     pub resume: Resume,
+    /// When its state is asked for.
+    pub subscribes: Subscribes,
     /// Where its events go.
     pub events: mpsc::Sender<Report>,
     /// The longest time between the starts of two attempts.
@@ -203,6 +205,7 @@ impl Dialer {
         let grant = Grant {
             feed: self.feed.clone(),
             resume: self.resume.clone(),
+            subscribes: self.subscribes,
             events: self.events.clone(),
         };
         let drive = Drive::new(&self.settings, peer, connection, streams, grant);

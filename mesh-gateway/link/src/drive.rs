@@ -11,7 +11,7 @@ use mesh_gateway_core::{
     instance::Instance,
     limits::FETCH_LIMIT,
     reason::{DownReason, GoodbyeReason, Violation},
-    session::{Channel, Config, Delivery, Output, Session},
+    session::{Channel, Config, Delivery, Output, Session, Subscription},
 };
 use quinn::{Chunk, Connection, ReadError, RecvStream, VarInt, WriteError};
 use tokio::{
@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    event::{PeerEvent, Report, SessionHandle, SessionId},
+    event::{Orders, PeerEvent, Report, SessionHandle, SessionId},
     feed::{Feed, FetchRequest},
-    listen::Grant,
-    resume::ResumeWriter,
+    listen::{Grant, Subscribes},
+    resume::{Resume, ResumeWriter},
     settings::Settings,
     streams::{Incoming, Streams, report_loss, report_read_error, report_write_error},
 };
@@ -65,11 +65,13 @@ pub(crate) struct Drive {
     feed: Feed,
     wanted: Option<Option<Cursor>>,
     answer: Option<Answer>,
-    resume: ResumeWriter,
+    resume: Resume,
+    /// The right to move the position, once the peer's state was asked for.
+    resume_writer: Option<ResumeWriter>,
     events: mpsc::Sender<Report>,
     waiting: VecDeque<PeerEvent>,
     handle: SessionHandle,
-    closing: watch::Receiver<Option<GoodbyeReason>>,
+    orders: watch::Receiver<Orders>,
     up_since: Option<Instant>,
     is_up_reported: bool,
 }
@@ -82,6 +84,7 @@ enum Input {
     Answer(Option<Result<Batch, ResumeError>>),
     Newest(Cursor),
     Close(GoodbyeReason),
+    Ordered,
     Passed,
     OwnerGone,
     Timeout,
@@ -95,7 +98,13 @@ impl Drive {
         streams: Streams,
         grant: Grant,
     ) -> Self {
-        let (cursor, resume) = grant.resume.begin();
+        let (subscription, resume_writer) = match grant.subscribes {
+            Subscribes::Now => {
+                let (cursor, writer) = grant.resume.begin();
+                (Subscription::Now(cursor), Some(writer))
+            }
+            Subscribes::Later => (Subscription::Later, None),
+        };
         let config = Config {
             cluster: settings.cluster.clone(),
             instance: settings.instance.clone(),
@@ -103,9 +112,9 @@ impl Drive {
             origins: origins(settings, &peer.id),
             heartbeat_interval: settings.heartbeat_interval,
             detect_multiplier: settings.detect_multiplier,
-            resume: cursor,
+            subscription,
         };
-        let (handle, closing) = SessionHandle::new();
+        let (handle, orders) = SessionHandle::new();
         let mut feed = grant.feed;
         feed.newest.mark_unchanged();
         Self {
@@ -117,11 +126,12 @@ impl Drive {
             feed,
             wanted: None,
             answer: None,
-            resume,
+            resume: grant.resume,
+            resume_writer,
             events: grant.events,
             waiting: VecDeque::new(),
             handle,
-            closing,
+            orders,
             up_since: None,
             is_up_reported: false,
         }
@@ -151,6 +161,9 @@ impl Drive {
                 Output::Send(Channel::State, body) => self.streams.state_out.push(body),
                 Output::Fetch { after } => self.wanted = Some(after),
                 Output::Up { resumed, instance } => self.come_up(resumed, instance),
+                Output::Subscribed { resumed } => {
+                    self.waiting.push_back(PeerEvent::Subscribed { resumed });
+                }
                 Output::Deliver(delivery) => self.waiting.push_back(event_of(delivery)),
                 Output::Refused(refusal) => self.waiting.push_back(PeerEvent::Refused(refusal)),
                 Output::Rtt(rtt) => self.waiting.push_back(PeerEvent::Rtt(rtt)),
@@ -196,7 +209,7 @@ impl Drive {
             .session
             .poll_timeout()
             .map_or_else(Instant::now, Instant::from_std);
-        let may_read_state = self.session.is_up() && self.waiting.is_empty();
+        let may_read_state = self.session.may_read_state() && self.waiting.is_empty();
         let Streams {
             control_out,
             control_in,
@@ -209,16 +222,14 @@ impl Drive {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Input::Close(GoodbyeReason::ShuttingDown),
-            Ok(reason) = self.closing.wait_for(Option::is_some) => {
-                Input::Close(reason.unwrap_or(GoodbyeReason::ShuttingDown))
-            }
+            Ok(()) = self.orders.changed() => Input::Ordered,
             chunk = control_in.read() => Input::Control(chunk),
             written = control_out.write(), if has_control => Input::Written(written),
             () = sleep_until(deadline) => Input::Timeout,
             permit = self.events.reserve(), if !self.waiting.is_empty() => match permit {
                 Ok(permit) => {
                     if let Some(event) = self.waiting.pop_front() {
-                        note_passed(&event, &self.resume, &mut self.is_up_reported);
+                        note_passed(&event, self.resume_writer.as_ref(), &mut self.is_up_reported);
                         permit.send(self.peer.report(event));
                     }
                     Input::Passed
@@ -265,10 +276,22 @@ impl Drive {
             }
             Input::Newest(newest) => session.handle_newest(newest),
             Input::Close(reason) => session.handle_shutdown(reason),
+            Input::Ordered => self.obey(),
             Input::Answer(None) | Input::OwnerGone => {
                 session.handle_shutdown(GoodbyeReason::ShuttingDown);
             }
             Input::Timeout => session.handle_timeout(Instant::now().into_std()),
+        }
+    }
+
+    fn obey(&mut self) {
+        let orders = *self.orders.borrow_and_update();
+        if let Some(reason) = orders.close {
+            self.session.handle_shutdown(reason);
+        } else if orders.subscribe && self.resume_writer.is_none() {
+            let (cursor, writer) = self.resume.begin();
+            self.resume_writer = Some(writer);
+            self.session.handle_subscribe(cursor);
         }
     }
 
@@ -338,12 +361,14 @@ fn event_of(delivery: Delivery) -> PeerEvent {
 }
 
 /// Moves the resume position with what the owner is about to get.
-fn note_passed(event: &PeerEvent, resume: &ResumeWriter, is_up_reported: &mut bool) {
+fn note_passed(event: &PeerEvent, resume: Option<&ResumeWriter>, is_up_reported: &mut bool) {
+    let note = |delivery: &Delivery| resume.into_iter().for_each(|r| r.note(delivery));
     match event {
         PeerEvent::Up { .. } => *is_up_reported = true,
-        PeerEvent::SnapshotBegin => resume.note(&Delivery::SnapshotBegin),
-        PeerEvent::Progress(cursor) => resume.note(&Delivery::Progress(*cursor)),
-        PeerEvent::Updates(_)
+        PeerEvent::SnapshotBegin => note(&Delivery::SnapshotBegin),
+        PeerEvent::Progress(cursor) => note(&Delivery::Progress(*cursor)),
+        PeerEvent::Subscribed { .. }
+        | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
         | PeerEvent::Rtt(_)
         | PeerEvent::Refused(_)

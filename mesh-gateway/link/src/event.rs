@@ -37,20 +37,35 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Ends a session from outside.
+/// What a session was told from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Orders {
+    /// To ask for the peer's state.
+    pub subscribe: bool,
+    /// To end.
+    pub close: Option<GoodbyeReason>,
+}
+
+/// Subscribes a session that was begun to do so later, or ends it, from outside.
 #[derive(Debug, Clone)]
-pub struct SessionHandle(Arc<watch::Sender<Option<GoodbyeReason>>>);
+pub struct SessionHandle(Arc<watch::Sender<Orders>>);
 
 impl SessionHandle {
-    /// A handle, and where its session sees that it shall end.
-    pub fn new() -> (Self, watch::Receiver<Option<GoodbyeReason>>) {
-        let (close_tx, closing) = watch::channel(None);
-        (Self(Arc::new(close_tx)), closing)
+    /// A handle, and where its session sees what it is told.
+    pub fn new() -> (Self, watch::Receiver<Orders>) {
+        let (orders_tx, orders) = watch::channel(Orders::default());
+        (Self(Arc::new(orders_tx)), orders)
+    }
+
+    /// Asks for the peer's state, after the position up to which it is known at that time; [`PeerEvent::Subscribed`]
+    /// follows. A session that has asked for it already is not changed.
+    pub fn subscribe(&self) {
+        self.0.send_modify(|orders| orders.subscribe = true);
     }
 
     /// Says goodbye to the peer; [`PeerEvent::Down`] follows, and a dialer then dials anew.
     pub fn close(&self, reason: GoodbyeReason) {
-        self.0.send_replace(Some(reason));
+        self.0.send_modify(|orders| orders.close = Some(reason));
     }
 }
 
@@ -84,6 +99,11 @@ pub enum PeerEvent {
         certificate_expires: SystemTime,
         /// Ends the session.
         handle: SessionHandle,
+    },
+    /// The peer has begun to tell its state, in a session that was begun to subscribe later.
+    Subscribed {
+        /// Whether what is known of the peer still counts; if not, a snapshot follows.
+        resumed: bool,
     },
     /// The peer begins to say everything it has.
     SnapshotBegin,

@@ -38,8 +38,20 @@ pub struct Grant {
     pub feed: Feed,
     /// How far its announcements are known.
     pub resume: Resume,
+    /// When it is asked for its state.
+    pub subscribes: Subscribes,
     /// Where its events go.
     pub events: mpsc::Sender<Report>,
+}
+
+/// When a session asks for the peer's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subscribes {
+    /// As it begins.
+    #[default]
+    Now,
+    /// When its handle is told to.
+    Later,
 }
 
 /// The peer may not have a session here.

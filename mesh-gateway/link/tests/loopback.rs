@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_link::event::GoodbyeReason;
+use mesh_link::{event::GoodbyeReason, listen::Subscribes};
 use support::{Ends, Pair, TRACE, authority, gateway, service, settings};
 use tokio::time::{Instant, timeout};
 
@@ -34,6 +34,34 @@ async fn each_side_learns_all_that_the_other_has_and_then_each_change() {
     pair.at_east
         .until("its removal", |r| r.known.is_empty())
         .await;
+}
+
+#[tokio::test]
+async fn a_session_is_told_nothing_before_it_subscribes() {
+    let authority = authority();
+    let mut pair = Pair::start_with(Ends {
+        dialer: settings(&authority, &gateway("east")),
+        listener: settings(&authority, &gateway("west")),
+        expected: gateway("west"),
+        admitted: gateway("east"),
+        subscribes: Subscribes::Later,
+    })
+    .await;
+    pair.east.put(service("east", "web")).await;
+    pair.west.put(service("west", "web")).await;
+    pair.at_west.until("a session", |r| !r.ups.is_empty()).await;
+    // Both ways take the same path, so that the other way's arrival shows that this one had the time.
+    pair.at_east
+        .until("west's service", |r| r.known.len() == 1)
+        .await;
+    assert!(pair.at_west.known.is_empty());
+
+    pair.at_west.handle.as_ref().unwrap().subscribe();
+
+    pair.at_west
+        .until("east's service", |r| r.known.len() == 1)
+        .await;
+    assert_eq!(pair.at_west.ups, [false, false]);
 }
 
 #[tokio::test]
@@ -152,6 +180,7 @@ async fn a_stranger_with_a_certificate_of_its_own_authority_is_refused() {
         listener: settings(&ours, &gateway("west")),
         expected: gateway("west"),
         admitted: gateway("east"),
+        subscribes: Subscribes::Now,
     })
     .await;
 
@@ -170,6 +199,7 @@ async fn a_dialer_refuses_the_gateway_of_another_cluster() {
         listener: settings(&authority, &gateway("mallory")),
         expected: gateway("west"),
         admitted: gateway("east"),
+        subscribes: Subscribes::Now,
     })
     .await;
 
@@ -188,6 +218,7 @@ async fn a_cluster_without_a_link_is_denied() {
         listener: settings(&authority, &gateway("west")),
         expected: gateway("west"),
         admitted: gateway("north"),
+        subscribes: Subscribes::Now,
     })
     .await;
 

@@ -63,7 +63,8 @@ pub(super) fn handle_report(
         PeerEvent::Refused(refusal) if is_current => {
             tracing::warn!(node = %name, reason = refusal.label(), "an agent's update is refused");
         }
-        PeerEvent::SnapshotBegin
+        PeerEvent::Subscribed { .. }
+        | PeerEvent::SnapshotBegin
         | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
         | PeerEvent::Rtt(_)

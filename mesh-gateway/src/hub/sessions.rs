@@ -64,6 +64,7 @@ impl Hub {
                 self.note_lost(name, session, &reason.to_string(), reason.label());
             }
             PeerEvent::Unreachable { .. }
+            | PeerEvent::Subscribed { .. }
             | PeerEvent::SnapshotBegin
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd

@@ -55,6 +55,7 @@ impl<M: Maps> Reconcile<M> {
             }
             // The dialer itself resumes from here.
             PeerEvent::Progress(_)
+            | PeerEvent::Subscribed { .. }
             // An older session's last words.
             | PeerEvent::SnapshotBegin
             | PeerEvent::Updates(_)

@@ -14,7 +14,7 @@ use mesh_gateway_core::{
     instance::Instance,
     reason::{DownReason, GoodbyeReason, Refusal},
     resume::Generation,
-    session::{Channel, Config, Delivery, Output, Session},
+    session::{Channel, Config, Delivery, Output, Session, Subscription},
 };
 
 use crate::{connection::index_of, pipe::Pipe};
@@ -85,7 +85,7 @@ impl Drive {
             origins: Origins::Own,
             heartbeat_interval: crate::HEARTBEAT_INTERVAL,
             detect_multiplier: 3,
-            resume: grant.resume,
+            subscription: Subscription::Now(grant.resume),
         };
         Self {
             number,
@@ -123,7 +123,7 @@ impl Drive {
                 Output::LeftOut { key, length } => {
                     return Err(format!("{key:?} of {length} bytes was left out"));
                 }
-                Output::Rtt(_) => {}
+                Output::Rtt(_) | Output::Subscribed { .. } => {}
                 Output::Close(reason) => goodbye = Some(reason),
                 Output::Down(reason) => return Ok(Some(Ended { reason, goodbye })),
             }
@@ -173,7 +173,7 @@ impl Drive {
     pub(crate) fn may_read(&self, channel: Channel) -> bool {
         match channel {
             Channel::Control => true,
-            Channel::State => self.session.is_up() && self.waiting.is_empty(),
+            Channel::State => self.session.may_read_state() && self.waiting.is_empty(),
         }
     }
 }

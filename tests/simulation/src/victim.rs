@@ -15,7 +15,7 @@ use mesh_gateway_core::{
     codec::{self, Decoder},
     convert::{Origins, encode_change},
     reason::DownReason,
-    session::{Channel, Config, Output, Session},
+    session::{Channel, Config, Output, Session, Subscription},
     wire::{self, Body},
 };
 
@@ -143,6 +143,7 @@ impl Victim {
                 Output::Send(..)
                 | Output::Fetch { .. }
                 | Output::Up { .. }
+                | Output::Subscribed { .. }
                 | Output::LeftOut { .. }
                 | Output::Rtt(_)
                 | Output::Close(_) => {}
@@ -215,7 +216,7 @@ fn session(own: &ClusterName, now: Instant) -> Session {
         origins: Origins::Own,
         heartbeat_interval: crate::HEARTBEAT_INTERVAL,
         detect_multiplier: 3,
-        resume: None,
+        subscription: Subscription::Now(None),
     };
     Session::new(config, now)
 }

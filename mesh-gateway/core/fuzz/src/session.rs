@@ -13,10 +13,10 @@ use cluster_registry::{
 };
 use mesh_gateway_core::{
     codec::Decoder,
-    convert::{Origins, encode_change, encode_position},
+    convert::{Origins, decode_position, encode_change, encode_position},
     instance::{Incarnation, Instance, InstanceId},
     reason::{GoodbyeReason, Violation},
-    session::{Channel, Config, Session},
+    session::{Channel, Config, Session, Subscription},
     wire::{self, Body, Frame},
 };
 
@@ -46,7 +46,11 @@ struct World {
 impl World {
     fn new(tape: &mut Tape<'_>) -> Self {
         let now = Instant::now();
-        let resume = (tape.byte() % 2 == 1).then(|| cursor(tape));
+        let subscription = match tape.byte() % 4 {
+            1 => Subscription::Now(Some(cursor(tape))),
+            2 => Subscription::Later,
+            _ => Subscription::Now(None),
+        };
         let config = Config {
             cluster: name("east"),
             instance: instance(),
@@ -54,12 +58,12 @@ impl World {
             origins: Origins::Own,
             heartbeat_interval: Duration::from_millis(100),
             detect_multiplier: 3,
-            resume,
+            subscription,
         };
         Self {
             session: Session::new(config, now),
             store: Store::new(Epoch(1)),
-            watch: Watch::new(name("west")),
+            watch: Watch::new(name("west"), subscription == Subscription::Later),
             now,
         }
     }
@@ -84,6 +88,10 @@ impl World {
                     // Of the right length, too long, or none.
                     instance: vec![1; usize::from(heartbeat_interval_ms.to_le_bytes()[0] % 18)],
                     replica: "west-1".to_owned(),
+                    optional_features: [vec![], vec!["subscribe".to_owned()]]
+                        [usize::from(tape.byte() % 2)]
+                    .clone(),
+                    deferred: tape.byte() % 4 == 1,
                     ..wire::Hello::default()
                 };
                 self.hear(Channel::Control, Body::Hello(hello));
@@ -109,6 +117,7 @@ impl World {
             8 => self.hear(Channel::State, Body::Updates(updates(tape))),
             9 => self.wait(Duration::from_millis(tape.short().into())),
             10 => self.answer(tape),
+            12 if self.session.is_up() => self.subscribe(tape),
             11 => self.change(tape),
             end => self.end(end, tape),
         }
@@ -154,6 +163,26 @@ impl World {
             None => self.store.changes_after(None, limit),
         };
         self.session.handle_batch(answer);
+    }
+
+    /// Either side subscribes, or the peer accepts.
+    fn subscribe(&mut self, tape: &mut Tape<'_>) {
+        let resume = self.position(tape);
+        let resumed = tape.byte() % 2 == 1;
+        match tape.byte() % 4 {
+            0 => self
+                .session
+                .handle_subscribe(resume.as_ref().map(decode_position)),
+            1 => self.hear(
+                Channel::Control,
+                Body::Subscribe(wire::Subscribe { resume }),
+            ),
+            2 => self.hear(
+                Channel::Control,
+                Body::Subscribed(wire::Subscribed { resumed }),
+            ),
+            _ => self.session.handle_goodbye(GoodbyeReason::ShuttingDown),
+        }
     }
 
     fn change(&mut self, tape: &mut Tape<'_>) {

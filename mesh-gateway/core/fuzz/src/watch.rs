@@ -16,6 +16,8 @@ pub(super) struct Watch {
     is_up: bool,
     is_down: bool,
     has_closed: bool,
+    /// Whether the peer has not been asked for its state, or has not said that it tells it.
+    awaits_state: bool,
     /// Whether the peer was welcomed: before, it may be told no state.
     has_welcomed: bool,
     /// Whether the peer is being told a snapshot.
@@ -27,12 +29,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(peer: ClusterName) -> Self {
+    pub(super) fn new(peer: ClusterName, awaits_state: bool) -> Self {
         Self {
             peer,
             is_up: false,
             is_down: false,
             has_closed: false,
+            awaits_state,
             has_welcomed: false,
             sends_snapshot: false,
             takes_snapshot: false,
@@ -58,7 +61,12 @@ impl Watch {
                 assert!(!self.is_up, "up twice");
                 self.is_up = true;
             }
+            Output::Subscribed { .. } => {
+                assert!(self.is_up && self.awaits_state, "subscribed for no reason");
+                self.awaits_state = false;
+            }
             Output::Deliver(delivery) => {
+                assert!(!self.awaits_state, "{delivery:?} before it was asked for");
                 assert!(self.is_up, "{delivery:?} before the session was up");
                 self.take_delivery(delivery);
             }
@@ -78,6 +86,11 @@ impl Watch {
                 self.has_welcomed = true;
                 Channel::Control
             }
+            Body::Subscribe(_) => {
+                assert!(self.awaits_state, "subscribed twice");
+                Channel::Control
+            }
+            Body::Subscribed(_) => Channel::Control,
             Body::SnapshotBegin(_) => {
                 self.sends_snapshot = true;
                 Channel::State

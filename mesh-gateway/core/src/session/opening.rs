@@ -16,7 +16,10 @@ use crate::{
 };
 
 /// The features that this version has beyond the protocol's first one.
-pub(super) const FEATURES: &[&str] = &[];
+pub(super) const FEATURES: &[&str] = &[SUBSCRIBE];
+
+/// Sessions may be made whose state is asked for later.
+const SUBSCRIBE: &str = "subscribe";
 
 /// What the peer's HELLO said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(super) struct Heard {
     /// The time between two of its heartbeats.
     interval: Duration,
     instance: Option<Instance>,
+    /// Whether it waits to be asked for its state, if it was told to.
+    can_defer: bool,
 }
 
 impl Session {
@@ -39,8 +44,12 @@ impl Session {
         if let State::Opening { heard, .. } = &mut self.state {
             *heard = Some(accepted);
         }
-        let resume = hello.resume.as_ref().map(decode_position);
-        self.publisher.begin(resume, &mut self.outputs);
+        if hello.deferred {
+            self.publisher.defer(&mut self.outputs);
+        } else {
+            let resume = hello.resume.as_ref().map(decode_position);
+            self.publisher.begin(resume, &mut self.outputs);
+        }
         self.come_up(now);
         Ok(())
     }
@@ -50,7 +59,7 @@ impl Session {
         welcome: &wire::Welcome,
         now: Instant,
     ) -> Result<(), DownReason> {
-        if welcome.resumed && self.config.resume.is_none() {
+        if welcome.resumed && self.config.subscription.resume().is_none() {
             return Err(Violation::UnexpectedWelcome.into());
         }
         match &mut self.state {
@@ -65,6 +74,11 @@ impl Session {
         }
         self.come_up(now);
         Ok(())
+    }
+
+    pub(super) fn hear_subscribe(&mut self, message: &wire::Subscribe) -> Result<(), DownReason> {
+        let resume = message.resume.as_ref().map(decode_position);
+        self.publisher.subscribe(resume, &mut self.outputs)
     }
 
     pub(super) fn hear_heartbeat(
@@ -86,14 +100,20 @@ impl Session {
 
     fn come_up(&mut self, now: Instant) {
         let State::Opening {
-            heard: Some(Heard { interval, instance }),
+            heard:
+                Some(Heard {
+                    interval,
+                    instance,
+                    can_defer,
+                }),
             welcomed: Some(resumed),
             ..
         } = &mut self.state
         else {
             return;
         };
-        let (interval, resumed, instance) = (*interval, *resumed, instance.take());
+        let (interval, resumed, can_defer) = (*interval, *resumed, *can_defer);
+        let instance = instance.take();
         // Whoever sends more slowly sets the pace: a peer is not silent while it keeps its own interval.
         let pace = interval.max(self.config.heartbeat_interval);
         let detection = pace
@@ -101,7 +121,7 @@ impl Session {
             .min(MAX_DETECTION);
         self.liveness.watch(detection, now);
         self.state = State::Up;
-        self.subscriber.come_up(resumed);
+        self.subscriber.come_up(resumed, can_defer);
         self.outputs.push_back(Output::Up { resumed, instance });
     }
 }
@@ -131,6 +151,7 @@ fn check_hello(hello: &wire::Hello) -> Result<Heard, DownReason> {
     Ok(Heard {
         interval,
         instance: instance_of(hello)?,
+        can_defer: hello.optional_features.iter().any(|f| f == SUBSCRIBE),
     })
 }
 

@@ -15,6 +15,7 @@ use super::{Channel, Output};
 use crate::{
     convert::{encode_change, encode_position},
     limits::{MAX_UPDATE_BYTES, MAX_UPDATES_PER_FRAME, TARGET_FRAME_BYTES},
+    reason::{DownReason, Violation},
     wire::{self, Body},
 };
 
@@ -22,6 +23,8 @@ use crate::{
 enum State {
     /// The peer has not said HELLO.
     Waiting,
+    /// The peer will say SUBSCRIBE.
+    Deferred,
     /// The store was asked whether the peer's position still counts.
     Resuming,
     /// The store was asked for the next part of everything.
@@ -39,10 +42,14 @@ enum State {
 ///     └───────HELLO without───► Snapshot ◄─it does not─┘ └──last part──►┘   │
 ///                                   ▲────────────the store forgot───────────┘
 /// ```
+///
+/// A HELLO that is deferred leads to `Deferred`, from where SUBSCRIBE leads on as HELLO does.
 #[derive(Debug)]
 pub(super) struct Publisher {
     cluster: ClusterName,
     state: State,
+    /// Whether the peer subscribed after its HELLO.
+    is_late: bool,
     /// Where the store stood when it last said so, unless it was asked since.
     newest: Option<Cursor>,
 }
@@ -52,18 +59,39 @@ impl Publisher {
         Self {
             cluster,
             state: State::Waiting,
+            is_late: false,
             newest: None,
         }
     }
 
-    /// The peer said HELLO.
+    /// The peer said HELLO and will subscribe later.
+    pub(super) fn defer(&mut self, outputs: &mut VecDeque<Output>) {
+        self.state = State::Deferred;
+        send(Channel::Control, welcome(false), outputs);
+    }
+
+    /// The peer said SUBSCRIBE.
+    pub(super) fn subscribe(
+        &mut self,
+        resume: Option<Cursor>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), DownReason> {
+        if self.state != State::Deferred {
+            return Err(Violation::UnexpectedSubscription.into());
+        }
+        self.is_late = true;
+        self.begin(resume, outputs);
+        Ok(())
+    }
+
+    /// The peer said HELLO, or what counts as much.
     pub(super) fn begin(&mut self, resume: Option<Cursor>, outputs: &mut VecDeque<Output>) {
         match resume {
             Some(_) => {
                 self.state = State::Resuming;
                 outputs.push_back(Output::Fetch { after: resume });
             }
-            None => self.welcome_with_snapshot(outputs),
+            None => self.accept_with_snapshot(outputs),
         }
     }
 
@@ -71,7 +99,11 @@ impl Publisher {
         self.newest = Some(newest);
         match self.state {
             State::Idle { at } => self.read_on(at, true, outputs),
-            State::Waiting | State::Resuming | State::Snapshot | State::Fetching { .. } => {}
+            State::Waiting
+            | State::Deferred
+            | State::Resuming
+            | State::Snapshot
+            | State::Fetching { .. } => {}
         }
     }
 
@@ -82,10 +114,10 @@ impl Publisher {
     ) {
         match (self.state, answer) {
             // An answer that nobody asked for.
-            (State::Waiting | State::Idle { .. }, _) => {}
-            (State::Resuming, Err(_)) => self.welcome_with_snapshot(outputs),
+            (State::Waiting | State::Deferred | State::Idle { .. }, _) => {}
+            (State::Resuming, Err(_)) => self.accept_with_snapshot(outputs),
             (State::Resuming, Ok(batch)) => {
-                send(Channel::Control, welcome(true), outputs);
+                self.accept(true, outputs);
                 self.send_delta(batch, outputs);
             }
             (State::Fetching { .. }, Ok(batch)) => self.send_delta(batch, outputs),
@@ -94,8 +126,16 @@ impl Publisher {
         }
     }
 
-    fn welcome_with_snapshot(&mut self, outputs: &mut VecDeque<Output>) {
-        send(Channel::Control, welcome(false), outputs);
+    fn accept(&self, resumed: bool, outputs: &mut VecDeque<Output>) {
+        let body = match self.is_late {
+            false => welcome(resumed),
+            true => Body::Subscribed(wire::Subscribed { resumed }),
+        };
+        send(Channel::Control, body, outputs);
+    }
+
+    fn accept_with_snapshot(&mut self, outputs: &mut VecDeque<Output>) {
+        self.accept(false, outputs);
         self.begin_snapshot(outputs);
     }
 

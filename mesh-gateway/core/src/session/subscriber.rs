@@ -2,18 +2,22 @@
 
 use std::collections::VecDeque;
 
-use cluster_registry::name::ClusterName;
+use cluster_registry::{name::ClusterName, store::Cursor};
 
-use super::{Delivery, Output};
+use super::{Channel, Config, Delivery, Output, Subscription};
 use crate::{
-    convert::{Origins, decode_position, decode_update},
+    convert::{Origins, decode_position, decode_update, encode_position},
     limits::MAX_UPDATES_PER_FRAME,
     reason::{DownReason, Violation},
-    wire,
+    wire::{self, Body},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// The peer is to tell nothing yet; `can_defer` is false before its HELLO, and if it tells everything at once.
+    Deferred { can_defer: bool },
+    /// The peer was asked to tell its state, and has not accepted.
+    Asked { offered: bool },
     /// Nothing of what is known counts: a snapshot must come.
     Ignorant,
     /// Within a snapshot.
@@ -31,20 +35,74 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(peer: ClusterName, origins: Origins) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            peer,
-            origins,
-            state: State::Ignorant,
+            peer: config.peer.clone(),
+            origins: config.origins,
+            state: match config.subscription {
+                Subscription::Now(_) => State::Ignorant,
+                Subscription::Later => State::Deferred { can_defer: false },
+            },
         }
     }
 
-    pub(super) fn come_up(&mut self, resumed: bool) {
-        self.state = if resumed {
-            State::Current
-        } else {
-            State::Ignorant
+    /// Both sides have accepted each other.
+    pub(super) fn come_up(&mut self, resumed: bool, can_defer: bool) {
+        self.state = match self.state {
+            State::Deferred { .. } => State::Deferred { can_defer },
+            State::Asked { .. } | State::Ignorant | State::Snapshot | State::Current => {
+                begin(resumed)
+            }
         };
+    }
+
+    /// Whether the peer was asked for its state, and tells it.
+    pub(super) fn is_subscribed(&self) -> bool {
+        match self.state {
+            State::Deferred { .. } | State::Asked { .. } => false,
+            State::Ignorant | State::Snapshot | State::Current => true,
+        }
+    }
+
+    /// The peer's state is wanted from now on.
+    pub(super) fn subscribe(&mut self, resume: Option<Cursor>, outputs: &mut VecDeque<Output>) {
+        match self.state {
+            State::Deferred { can_defer: true } => {
+                let resume = resume.map(encode_position);
+                self.state = State::Asked {
+                    offered: resume.is_some(),
+                };
+                let body = Body::Subscribe(wire::Subscribe { resume });
+                outputs.push_back(Output::Send(Channel::Control, body));
+            }
+            // A peer that does not know of subscriptions tells everything from the start: it waits to be read.
+            State::Deferred { can_defer: false } => {
+                self.state = State::Ignorant;
+                outputs.push_back(Output::Subscribed { resumed: false });
+            }
+            State::Asked { .. } | State::Ignorant | State::Snapshot | State::Current => {}
+        }
+    }
+
+    /// The peer accepts that it was asked.
+    pub(super) fn hear_subscribed(
+        &mut self,
+        message: &wire::Subscribed,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), DownReason> {
+        let resumed = message.resumed;
+        match self.state {
+            State::Asked { offered } if offered || !resumed => {
+                self.state = begin(resumed);
+                outputs.push_back(Output::Subscribed { resumed });
+                Ok(())
+            }
+            State::Asked { .. }
+            | State::Deferred { .. }
+            | State::Ignorant
+            | State::Snapshot
+            | State::Current => Err(Violation::UnexpectedSubscription.into()),
+        }
     }
 
     pub(super) fn begin_snapshot(
@@ -104,9 +162,18 @@ impl Subscriber {
                 outputs.push_back(Output::Deliver(Delivery::Progress(cursor)));
                 Ok(())
             }
-            (State::Current, None) | (State::Ignorant | State::Snapshot, _) => {
-                Err(Violation::MisplacedProgress.into())
-            }
+            (State::Current, None)
+            | (
+                State::Deferred { .. } | State::Asked { .. } | State::Ignorant | State::Snapshot,
+                _,
+            ) => Err(Violation::MisplacedProgress.into()),
         }
+    }
+}
+
+fn begin(resumed: bool) -> State {
+    match resumed {
+        true => State::Current,
+        false => State::Ignorant,
     }
 }

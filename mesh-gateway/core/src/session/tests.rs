@@ -1,5 +1,8 @@
 //! What one session does with a hostile, confused or later peer; pairs of sessions are in `tests/pair.rs`.
 
+mod opening;
+mod subscription;
+
 use std::time::{Duration, Instant};
 
 use cluster_registry::store::{Epoch, Revision};
@@ -60,68 +63,24 @@ fn an_optional_feature_and_a_body_of_a_later_version_are_ignored() {
 }
 
 #[test]
-fn a_peer_is_known_by_the_instance_that_its_hello_names() {
-    let now = Instant::now();
-    let west = instance(7);
-    let named = wire::Hello {
-        instance: west.id().0.to_vec(),
-        incarnation_us: west.incarnation().0,
-        replica: west.replica().to_owned(),
-        ..hello_message()
-    };
-    for (hello, expected) in [(named, Some(west)), (hello_message(), None)] {
-        let mut session = session(None, now);
-        control(&mut session, Body::Hello(hello), now);
-        control(&mut session, welcome(false), now);
-
-        let up = Output::Up {
-            resumed: false,
-            instance: expected,
-        };
-        assert!(drain(&mut session).contains(&up));
-    }
-}
-
-#[test]
-fn a_hello_tells_which_process_speaks() {
-    let Some(Output::Send(_, Body::Hello(hello))) = session(None, Instant::now()).poll_output()
-    else {
-        panic!("a session begins with HELLO");
-    };
-
-    assert_eq!(hello.instance, [1; 16]);
-    assert_eq!(hello.incarnation_us, 1);
-    assert_eq!(hello.replica, "replica-1");
-}
-
-#[test]
-fn an_instance_of_another_length_or_without_a_name_is_out_of_range() {
-    let now = Instant::now();
-    for (instance, replica) in [(vec![1; 15], "a"), (vec![1; 17], "a"), (vec![1; 16], "")] {
-        let mut session = session(None, now);
-        let hello = wire::Hello {
-            instance,
-            replica: replica.to_owned(),
-            ..hello_message()
-        };
-        control(&mut session, Body::Hello(hello), now);
-        assert_violation(&mut session, Violation::BadHello);
-    }
-}
-
-#[test]
 fn every_message_out_of_place_ends_the_session() {
+    let subscribed = || Body::Subscribed(wire::Subscribed { resumed: false });
     let interval = |heartbeat_interval_ms| {
         Body::Hello(wire::Hello {
             heartbeat_interval_ms,
             ..hello_message()
         })
     };
-    let before_hello: [(Channel, Body, Violation); 6] = [
+    let before_hello: [(Channel, Body, Violation); 7] = [
         (Channel::Control, welcome(false), Violation::HelloMissing),
         (Channel::Control, heartbeat(1), Violation::HelloMissing),
         (Channel::Control, interval(9), Violation::BadHello),
         (Channel::Control, interval(10_001), Violation::BadHello),
+        (
+            Channel::Control,
+            subscribe(),
+            Violation::UnexpectedSubscription,
+        ),
         (Channel::State, hello(), Violation::EarlyState),
         (Channel::State, begin(), Violation::EarlyState),
     ];
@@ -140,6 +99,16 @@ fn every_message_out_of_place_ends_the_session() {
         ),
         (Channel::Control, begin(), Violation::WrongChannel),
         (Channel::State, heartbeat(1), Violation::WrongChannel),
+        (
+            Channel::Control,
+            subscribe(),
+            Violation::UnexpectedSubscription,
+        ),
+        (
+            Channel::Control,
+            subscribed(),
+            Violation::UnexpectedSubscription,
+        ),
         (Channel::State, updates(), Violation::NothingToUpdate),
         (Channel::State, end(), Violation::SnapshotNotBegun),
         (
@@ -278,16 +247,19 @@ fn instance(number: u8) -> Instance {
 }
 
 fn session(resume: Option<Cursor>, now: Instant) -> Session {
-    let config = Config {
+    Session::new(config(resume), now)
+}
+
+fn config(resume: Option<Cursor>) -> Config {
+    Config {
         cluster: ClusterName::parse("east").unwrap(),
         instance: instance(1),
         peer: ClusterName::parse("west").unwrap(),
         origins: Origins::Own,
         heartbeat_interval: INTERVAL,
         detect_multiplier: 3,
-        resume,
-    };
-    Session::new(config, now)
+        subscription: Subscription::Now(resume),
+    }
 }
 
 fn up(now: Instant) -> Session {
@@ -351,6 +323,10 @@ fn hello() -> Body {
 
 fn welcome(resumed: bool) -> Body {
     Body::Welcome(wire::Welcome { resumed })
+}
+
+fn subscribe() -> Body {
+    Body::Subscribe(wire::Subscribe::default())
 }
 
 fn heartbeat(seq: u64) -> Body {

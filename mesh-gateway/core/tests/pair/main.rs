@@ -78,6 +78,43 @@ fn a_removal_during_a_partition_arrives_after_it_without_a_snapshot() {
 }
 
 #[test]
+fn a_deferred_session_tells_nothing_until_it_is_asked() {
+    let mut world = filled();
+    world.connect_deferred();
+    world.run_for(SETTLED);
+    assert_eq!(world.end(Side::West).ups, [false]);
+    assert_eq!(world.end(Side::East).state_bytes, 0);
+
+    world.subscribe(Side::West);
+    world.run_for(SETTLED);
+    assert_eq!(world.end(Side::West).known, published(&world, Side::East));
+    assert!(world.end(Side::East).known.is_empty());
+
+    world.subscribe(Side::East);
+    world.change(Side::West, "s1", None);
+    world.run_for(SETTLED);
+    assert_same(&world);
+}
+
+#[test]
+fn a_subscription_resumes_where_another_session_ended() {
+    let mut world = filled();
+    world.connect();
+    world.run_for(SETTLED);
+    world.lose();
+    world.change(Side::East, "s1", None);
+
+    world.connect_deferred();
+    world.run_for(SETTLED);
+    Side::BOTH.iter().for_each(|side| world.subscribe(*side));
+    world.run_for(SETTLED);
+
+    assert_same(&world);
+    assert_eq!(world.end(Side::West).ups, [false, false, true]);
+    assert_eq!(world.end(Side::West).snapshots, 1);
+}
+
+#[test]
 fn a_restarted_peer_resyncs_from_a_snapshot() {
     let mut world = filled();
     world.connect();
@@ -227,13 +264,14 @@ fn filled() -> World {
     world
 }
 
+fn published(world: &World, side: Side) -> BTreeMap<Key, Resource> {
+    let store = world.end(side).store.iter();
+    store.map(|(key, value)| (key, value.clone())).collect()
+}
+
 fn assert_same(world: &World) {
     for side in Side::BOTH {
-        let store = &world.end(side.other()).store;
-        let theirs: BTreeMap<Key, Resource> = store
-            .iter()
-            .map(|(key, value)| (key, value.clone()))
-            .collect();
+        let theirs = published(world, side.other());
         assert_eq!(world.end(side).known, theirs, "what {side:?} knows");
     }
 }

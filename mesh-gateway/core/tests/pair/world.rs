@@ -17,7 +17,7 @@ use mesh_gateway_core::{
     convert::Origins,
     instance::{Incarnation, Instance, InstanceId},
     reason::DownReason,
-    session::{Channel, Config, Delivery, Output, Session},
+    session::{Channel, Config, Delivery, Output, Session, Subscription},
 };
 
 /// How long a frame travels.
@@ -125,6 +125,24 @@ impl World {
 
     /// Makes a connection, in place of any other.
     pub(crate) fn connect(&mut self) {
+        self.begin(|end| Subscription::Now(end.resume));
+    }
+
+    /// Makes a connection on which neither side asks for the other's state yet.
+    pub(crate) fn connect_deferred(&mut self) {
+        self.begin(|_| Subscription::Later);
+    }
+
+    /// A side asks for the other's state.
+    pub(crate) fn subscribe(&mut self, side: Side) {
+        let end = self.end_mut(side);
+        if let Some(session) = &mut end.session {
+            session.handle_subscribe(end.resume);
+        }
+        self.settle();
+    }
+
+    fn begin(&mut self, subscription: impl Fn(&End) -> Subscription) {
         self.lose();
         self.is_cut = false;
         for side in Side::BOTH {
@@ -137,7 +155,7 @@ impl World {
                 origins: Origins::Own,
                 heartbeat_interval: INTERVAL,
                 detect_multiplier: 3,
-                resume: end.resume,
+                subscription: subscription(end),
             };
             end.session = Some(Session::new(config, now));
             end.control = Decoder::default();
@@ -245,7 +263,7 @@ impl World {
             }
             Channel::State => end.early.push_back(frame.bytes),
         }
-        while session.is_up()
+        while session.may_read_state()
             && let Some(bytes) = end.early.pop_front()
         {
             end.state.push(&bytes);
@@ -298,6 +316,7 @@ impl World {
                 assert_eq!(instance, Some(side.other().instance()));
                 end.ups.push(resumed);
             }
+            Output::Subscribed { resumed } => end.ups.push(resumed),
             Output::Deliver(delivery) => end.take(delivery),
             Output::Refused(refusal) => panic!("an honest peer is refused: {refusal}"),
             Output::LeftOut { key, .. } => panic!("{key:?} is left out"),

@@ -25,7 +25,7 @@ use mesh_link::{
     dial::Dialer,
     event::{PeerEvent, Report, SessionHandle},
     feed::{Feed, FeedServer},
-    listen::{Denied, Grant, Listener},
+    listen::{Denied, Grant, Listener, Subscribes},
     resume::Resume,
     settings::{
         DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
@@ -197,6 +197,7 @@ impl Replica {
                 self.ups.push(resumed);
                 self.handle = Some(handle);
             }
+            PeerEvent::Subscribed { resumed } => self.ups.push(resumed),
             PeerEvent::SnapshotBegin => self.unsaid = self.known.keys().cloned().collect(),
             PeerEvent::Updates(updates) => {
                 for update in updates {
@@ -242,6 +243,8 @@ pub(crate) struct Ends {
     pub(crate) listener: Settings,
     pub(crate) expected: SpiffeId,
     pub(crate) admitted: SpiffeId,
+    /// When the listener asks for the dialer's state.
+    pub(crate) subscribes: Subscribes,
 }
 
 impl Pair {
@@ -252,6 +255,7 @@ impl Pair {
             listener: settings(&authority, &gateway("west")),
             expected: gateway("west"),
             admitted: gateway("east"),
+            subscribes: Subscribes::Now,
         })
         .await
     }
@@ -263,6 +267,7 @@ impl Pair {
         let grant = Grant {
             feed: west.feed.clone(),
             resume: Resume::default(),
+            subscribes: ends.subscribes,
             events: west_tx,
         };
         let admitted = ends.admitted;
@@ -282,6 +287,7 @@ impl Pair {
             addresses: vec![relay.address.try_into().unwrap()],
             feed: east.feed.clone(),
             resume: Resume::default(),
+            subscribes: Subscribes::Now,
             events: east_tx,
             max_backoff: DEFAULT_MAX_BACKOFF,
             seed: 1,

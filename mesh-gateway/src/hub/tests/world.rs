@@ -26,7 +26,7 @@ use cluster_registry::{
 use cluster_registry_kube::source::SourceEvent;
 use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
 use mesh_link::{
-    event::{GoodbyeReason, PeerEvent, Report, SessionHandle, SessionId, Update},
+    event::{GoodbyeReason, Orders, PeerEvent, Report, SessionHandle, SessionId, Update},
     feed::{Feed, FetchRequest},
 };
 use tokio::{
@@ -130,12 +130,12 @@ impl World {
     pub(super) async fn report_tunnel(&self, node: &str, tunnel: Tunnel) {
         let node = NodeName::parse(node).unwrap();
         let trust_domain = TrustDomain::parse("cluster.local").unwrap();
-        let (handle, closing) = SessionHandle::new();
+        let (handle, orders) = SessionHandle::new();
         let agent = Peer {
             session: SessionId::next(),
             id: Arc::new(SpiffeId::node(trust_domain, name("zurich"), node.clone())),
             feed: self.ends.feed.clone(),
-            closing,
+            orders,
         };
         let update = Update {
             key: Key {
@@ -175,14 +175,14 @@ impl World {
     /// A session with a linked cluster that has not come up.
     pub(super) fn open(&self, cluster: &str) -> Opening {
         let feed = self.links()[&name(cluster)].feed.clone();
-        let (handle, closing) = SessionHandle::new();
+        let (handle, orders) = SessionHandle::new();
         let trust_domain = TrustDomain::parse("cluster.local").unwrap();
         Opening {
             peer: Peer {
                 session: SessionId::next(),
                 id: Arc::new(SpiffeId::gateway(trust_domain, name(cluster))),
                 feed,
-                closing,
+                orders,
             },
             handle,
         }
@@ -290,7 +290,7 @@ pub(super) struct Peer {
     session: SessionId,
     id: Arc<SpiffeId>,
     pub(super) feed: Feed,
-    closing: watch::Receiver<Option<GoodbyeReason>>,
+    orders: watch::Receiver<Orders>,
 }
 
 impl std::ops::Deref for Opening {
@@ -330,12 +330,16 @@ impl Peer {
 
     /// Why the hub ended the session, once it did.
     pub(super) async fn closed(&mut self) -> GoodbyeReason {
-        let reason = timeout(PATIENCE, self.closing.wait_for(Option::is_some)).await;
-        reason.expect("the session's end").unwrap().unwrap()
+        let reason = timeout(
+            PATIENCE,
+            self.orders.wait_for(|orders| orders.close.is_some()),
+        )
+        .await;
+        reason.expect("the session's end").unwrap().close.unwrap()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closing.borrow().is_some()
+        self.orders.borrow().close.is_some()
     }
 
     pub(super) fn report(&self, event: PeerEvent) -> Report {
