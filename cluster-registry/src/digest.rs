@@ -2,23 +2,26 @@
 //!
 //! The keys themselves decide where ranges end: a key begins a range of level `n` when its hash ends in `6 n` zero bits,
 //! so that a range holds about 64 of the level below, whatever stands in it, and two stores with the same keys have the
-//! same ranges. Both compare the digest of everything ([`Level::ROOT`]), then those of the ranges one level down where they
-//! differ, and so on to single keys: five exchanges for up to 16 million keys, each as large as what differs.
+//! same ranges. They compare the digest of everything ([`Level::ROOT`]), then those of the ranges a level down where they
+//! differ, and so on to ranges of about 64 keys: each exchange is as large as what differs.
+//!
+//! What is digested is a key and its value as [`Encode`] writes them down, so that it does not depend on how this version
+//! holds them.
 //!
 //! A digest is SHA-256 cut to 128 bits. What is digested comes from whoever may write a Service in either cluster; with
 //! a digest that can be made to collide, a change could be chosen that no resync would ever repair. A keyed hash would do as
 //! well, but its key would have to be each session's own, and every session's start would hash everything anew.
 
 mod compare;
+mod reader;
 mod tree;
-
-use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::resource::{Key, Resource};
 
-pub use compare::{differing_keys, differing_ranges};
+pub use compare::{MAX_PARTS, Step, differing_ranges, first_step, next_step};
+pub use reader::StoreDigests;
 pub(crate) use tree::Tree;
 
 /// The digest of what a range holds: equal for equal contents, and different for all others that can be found.
@@ -92,17 +95,20 @@ pub struct Summary {
 /// How many more low zero bits of its hash make a key begin a range of the next level: ranges hold about 64 parts.
 const FANOUT_BITS: u32 = 6;
 
+/// Writes a key down, and its value if there is one, as all sides of a comparison do: different for all that differ.
+pub type Encode = fn(&Key, Option<&Resource>) -> Vec<u8>;
+
 /// The highest level whose ranges a key begins.
-pub(crate) fn rank(key: &Key) -> Level {
-    let Digest([a, b, c, d, e, f, g, h, ..]) = digest_of(key);
+pub(crate) fn rank(encode: Encode, key: &Key) -> Level {
+    let Digest([a, b, c, d, e, f, g, h, ..]) = digest_of(&encode(key, None));
     let zeros = u64::from_le_bytes([a, b, c, d, e, f, g, h]).trailing_zeros();
     let rank = u8::try_from(zeros / FANOUT_BITS).unwrap_or(u8::MAX);
     Level(rank.min(Level::ROOT.0 - 1))
 }
 
 /// The digest of one key and its value.
-pub(crate) fn of_resource(key: &Key, value: &Resource) -> Digest {
-    digest_of(&(key, value))
+pub(crate) fn of_resource(encode: Encode, key: &Key, value: &Resource) -> Digest {
+    digest_of(&encode(key, Some(value)))
 }
 
 /// The digest of a range from those of its parts.
@@ -114,56 +120,14 @@ pub(crate) fn of_parts(level: Level, parts: impl Iterator<Item = Digest>) -> Dig
     cut(hasher)
 }
 
-fn digest_of(value: &impl Hash) -> Digest {
-    let mut bytes = Bytes(Vec::with_capacity(256));
-    value.hash(&mut bytes);
-    cut(Sha256::new_with_prefix(bytes.0))
+fn digest_of(bytes: &[u8]) -> Digest {
+    cut(Sha256::new_with_prefix(bytes))
 }
 
 fn cut(hasher: Sha256) -> Digest {
     let mut digest = [0; 16];
     digest.copy_from_slice(hasher.finalize().split_at(16).0);
     Digest(digest)
-}
-
-/// Takes a value's bytes as its `Hash` gives them, the same on every machine.
-///
-/// Two versions whose types differ find differences where there are none, and send what they need not: that is all.
-struct Bytes(Vec<u8>);
-
-impl Hasher for Bytes {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.write_u64(number.cast_unsigned() as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        // Only the bytes are of use.
-        0
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    digest::Encode,
     merge::{Merge, Touched},
     name::{ClusterName, NodeName, ServiceName},
     node::Tunnel,
@@ -25,6 +26,7 @@ mod admission;
 mod claims;
 mod imports;
 mod peer;
+mod said;
 mod timestamps;
 
 pub use peer::PeerSummary;
@@ -56,6 +58,8 @@ pub struct Registry {
     peers: BTreeMap<ClusterName, Peer>,
     /// Present when this cluster's imports get their addresses here.
     addresses: Option<Addresses>,
+    /// How keys and values are written down where digests of them are compared.
+    encode: Option<Encode>,
     now: Timestamp,
     max_tombstones: usize,
 }
@@ -72,6 +76,7 @@ impl Registry {
             freed: BTreeSet::new(),
             peers: BTreeMap::new(),
             addresses: None,
+            encode: None,
             now: Timestamp(u64::MAX),
             max_tombstones: MAX_TOMBSTONES,
             cluster,

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    digest::{self, KeyRange, Level, Summary},
+    digest::KeyRange,
     name::{ClusterName, ServiceName},
     resource::{Key, Resource},
     trace::TraceContext,
@@ -21,7 +21,7 @@ mod slab;
 mod subscriber;
 
 pub use scope::Scope;
-pub use subscriber::{Batch, Change, Cursor, Epoch, ResumeError, Revision};
+pub use subscriber::{Batch, Change, Cursor, Epoch, Page, ResumeError, Revision};
 
 use graves::Graves;
 use index::{Index, SlotKey};
@@ -55,8 +55,6 @@ pub struct Store {
     /// How many slots there are, those of tombstones too.
     keys: usize,
     graves: Graves,
-    /// Made when it is first asked for, and kept from then on.
-    digests: Option<digest::Tree>,
 }
 
 impl Store {
@@ -72,7 +70,6 @@ impl Store {
             traces: BTreeMap::new(),
             keys: 0,
             graves: Graves::default(),
-            digests: None,
         }
     }
 
@@ -115,13 +112,40 @@ impl Store {
             .take_while(|(key, _)| range.contains(key))
     }
 
-    /// What a range of keys holds, in parts of a level, for another store to compare with.
-    pub fn summary(&mut self, level: Level, range: &KeyRange) -> Summary {
-        let digests = self.digests.take();
-        let mut digests = digests.unwrap_or_else(|| digest::Tree::new(self));
-        let summary = digests.summary(self, level, range);
-        self.digests = Some(digests);
-        summary
+    /// The next present resources of some ranges of keys, by key, at most `limit`: with what is left of the ranges.
+    ///
+    /// A reader that pages so sees each key that does not change meanwhile; for the others it must read the changes after the
+    /// first page's cursor.
+    pub fn page(&self, ranges: &[KeyRange], limit: usize) -> Page {
+        let mut changes = Vec::new();
+        let mut rest = Vec::new();
+        for range in ranges {
+            if !rest.is_empty() {
+                rest.push(range.clone());
+                continue;
+            }
+            let address_of = |id| address_in(&self.slots, id);
+            for id in self.index.iter_from(range.from.as_ref(), address_of) {
+                let Some(change) = self.change_of(id).filter(|c| c.value.is_some()) else {
+                    continue;
+                };
+                if !range.contains(&change.key) {
+                    break;
+                }
+                if changes.len() == limit {
+                    let until = range.until.clone();
+                    let from = Some(change.key);
+                    rest.push(KeyRange { from, until });
+                    break;
+                }
+                changes.push(change);
+            }
+        }
+        Page {
+            changes,
+            rest,
+            cursor: self.cursor(),
+        }
     }
 
     fn present(
@@ -176,12 +200,7 @@ impl Store {
             if cursor.is_none() && slot.value.is_none() {
                 continue;
             }
-            changes.extend(self.index.key(&slot.key).map(|key| Change {
-                key,
-                value: slot.value.clone(),
-                revision: slot.revision,
-                trace: self.traces.get(&id).copied(),
-            }));
+            changes.extend(self.change_of(id));
         }
         let is_last = rest.next().is_none();
         let cursor = if is_last {
@@ -197,6 +216,16 @@ impl Store {
             changes,
             cursor,
             is_last,
+        })
+    }
+
+    fn change_of(&self, id: SlotId) -> Option<Change> {
+        let slot = self.slots.get(id)?;
+        Some(Change {
+            key: self.index.key(&slot.key)?,
+            value: slot.value.clone(),
+            revision: slot.revision,
+            trace: self.traces.get(&id).copied(),
         })
     }
 
@@ -272,15 +301,13 @@ impl Store {
     ) -> Option<Revision> {
         let revision = Revision(self.newest.0 + 1);
         let is_present = value.is_some();
-        let mut was_present = false;
         let id = match self.find(key) {
             Some(id) => {
                 let slot = self.slots.get_mut(id)?;
                 if slot.value == value {
                     return None;
                 }
-                was_present = slot.value.is_some();
-                self.graves.tombstones -= usize::from(!was_present);
+                self.graves.tombstones -= usize::from(slot.value.is_none());
                 slot.value = value;
                 slot.revision = revision;
                 id
@@ -306,9 +333,6 @@ impl Store {
         self.log.push(revision, id);
         if !is_present {
             self.graves.push(revision, id);
-        }
-        if let Some(digests) = &mut self.digests {
-            digests.note(key, (was_present != is_present).then_some(is_present));
         }
         let slots = &self.slots;
         self.graves.sweep_if_due(|revision, id| {

@@ -63,6 +63,8 @@ impl Authorise for Admission {
             feed,
             resume,
             subscribes: Subscribes::Now,
+            // What a node announces is one resource.
+            compares: matches!(peer.role, Role::Gateway),
             events: self.reports.clone(),
         })
     }

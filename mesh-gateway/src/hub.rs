@@ -34,6 +34,7 @@ use isthmus_daemon::{
     status::{Dns, GatewayStatus, Source},
     trace,
 };
+use mesh_gateway_core::{convert::encode_for_digest, question::Reader};
 use mesh_link::{
     event::Report,
     feed::{Feed, FeedServer},
@@ -128,6 +129,7 @@ pub(crate) struct Hub {
     exports: Exports,
     links_tx: watch::Sender<LiveLinks>,
     feed: FeedServer,
+    feed_reader: Reader,
     source_rx: mpsc::Receiver<SourceEvent>,
     reports_rx: mpsc::Receiver<Report>,
     status_rx: mpsc::Receiver<StatusRequest>,
@@ -143,6 +145,7 @@ impl Hub {
         let started = SystemTime::now();
         let epoch = new_epoch(started);
         let mut registry = Registry::new(config.cluster.clone(), epoch, epoch);
+        registry.digest_with(encode_for_digest);
         // With an API server, imports have the addresses that their objects have.
         if config.source != SourceKind::Kubernetes {
             registry.allocate_from(config.clusterset_pools.clone());
@@ -177,6 +180,7 @@ impl Hub {
             exports: Exports::new(epoch),
             links_tx,
             feed: feed_server,
+            feed_reader: Reader::new(None),
             source_rx,
             reports_rx,
             status_rx,
@@ -216,7 +220,7 @@ impl Hub {
                     self.exports.answer(request, self.registry.exports());
                 }
                 Some(request) = self.feed.next(), if self.is_feed_open => {
-                    request.answer(self.registry.feed());
+                    request.answer(self.registry.feed(), &mut self.feed_reader);
                 }
                 Some(reply) = self.status_rx.recv() => {
                     // Whoever asked may have gone.

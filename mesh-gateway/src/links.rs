@@ -123,6 +123,7 @@ impl Dialers {
             feed: link.feed.clone(),
             resume: link.resume.clone(),
             subscribes: Subscribes::Now,
+            compares: true,
             events: self.reports.clone(),
             max_backoff: DEFAULT_MAX_BACKOFF,
             seed: seed(),

@@ -319,6 +319,7 @@ fn spawn_session(
         feed,
         resume: Resume::default(),
         subscribes: Subscribes::Now,
+        compares: false,
         events,
         max_backoff: DEFAULT_MAX_BACKOFF,
         seed: seed(),

@@ -8,12 +8,14 @@ use cluster_registry::{
     resource::{Key, Resource, ResourceId},
     store::{Epoch, Store},
 };
+use mesh_gateway_core::question::Reader;
 use mesh_link::feed::{Feed, FeedServer};
 use tokio_util::sync::CancellationToken;
 
 /// The task that serves what the node announces; ends on shutdown, and is cancel safe: the store is all its state.
 pub(crate) struct Announce {
     store: Store,
+    reader: Reader,
     server: FeedServer,
     shutdown: CancellationToken,
 }
@@ -34,6 +36,7 @@ impl Announce {
         let (feed, server) = FeedServer::new(store.cursor());
         let announce = Self {
             store,
+            reader: Reader::new(None),
             server,
             shutdown,
         };
@@ -46,7 +49,7 @@ impl Announce {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 request = self.server.next() => match request {
-                    Some(request) => request.answer(&self.store),
+                    Some(request) => request.answer(&self.store, &mut self.reader),
                     None => return,
                 },
             }

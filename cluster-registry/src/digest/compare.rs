@@ -1,9 +1,60 @@
-//! What two summaries of the same range say differs; the other side's may say anything.
+//! What two summaries of the same range say differs, and what to say next; the other side's may say anything.
 
 use std::collections::BTreeMap;
 
 use super::{Digest, KeyRange, Level, Part, Summary};
 use crate::resource::Key;
+
+/// The most parts that one side says at once: those of a million keys that all differ.
+pub const MAX_PARTS: usize = 16 * 1024;
+
+/// What one side answers to the summaries of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Both hold the same.
+    Same,
+    /// What these ranges hold is to be said in full.
+    Differ(Vec<KeyRange>),
+    /// Both hold different things, and this is what this side holds, in finer parts.
+    Finer(Vec<Summary>),
+}
+
+/// Begins a comparison of all that both sides hold.
+pub fn first_step(mut own: impl FnMut(Level, &KeyRange) -> Summary) -> Step {
+    Step::Finer(vec![own(Level::ROOT, &KeyRange::default())])
+}
+
+/// Answers the other side's summaries; `own` says what this side holds.
+///
+/// Each answer is about finer parts than what it answers, so that a comparison ends after as many as there are levels.
+pub fn next_step(theirs: &[Summary], mut own: impl FnMut(Level, &KeyRange) -> Summary) -> Step {
+    let mut differing = Vec::new();
+    for theirs in theirs {
+        differing.append(&mut differing_ranges(
+            &own(theirs.level, &theirs.range),
+            theirs,
+        ));
+    }
+    let Some(mut level) = theirs.iter().map(|theirs| theirs.level).min() else {
+        return Step::Same;
+    };
+    if differing.is_empty() {
+        return Step::Same;
+    }
+    // A level at which ranges have but one part would only repeat what is known.
+    while let Some(finer) = level.finer().filter(|finer| *finer > Level::KEYS) {
+        let summaries: Vec<Summary> = differing.iter().map(|range| own(finer, range)).collect();
+        let parts: usize = summaries.iter().map(|summary| summary.parts.len()).sum();
+        if parts > MAX_PARTS {
+            break;
+        }
+        if parts > summaries.len() {
+            return Step::Finer(summaries);
+        }
+        level = finer;
+    }
+    Step::Differ(differing)
+}
 
 /// The parts of the range that do not hold the same, neighbours joined; the whole range if the summaries do not fit together.
 pub fn differing_ranges(own: &Summary, theirs: &Summary) -> Vec<KeyRange> {
@@ -28,29 +79,6 @@ pub fn differing_ranges(own: &Summary, theirs: &Summary) -> Vec<KeyRange> {
         joins_last = !is_same;
     }
     differing
-}
-
-/// The keys that are not the same, of summaries of single keys; `None` if these do not fit together.
-pub fn differing_keys(own: &Summary, theirs: &Summary) -> Option<Vec<Key>> {
-    let is_of_keys = |summary: &Summary| summary.level == Level::KEYS && is_well_formed(summary);
-    if own.range != theirs.range || !is_of_keys(own) || !is_of_keys(theirs) {
-        return None;
-    }
-    let by_key = |summary: &'_ Summary| -> BTreeMap<Key, Digest> {
-        let parts = summary.parts.iter();
-        parts
-            .filter_map(|part| Some((part.from.clone()?, part.digest)))
-            .collect()
-    };
-    let (own, theirs) = (by_key(own), by_key(theirs));
-    let mut differing: Vec<Key> = own
-        .iter()
-        .filter(|(key, digest)| theirs.get(key) != Some(digest))
-        .map(|(key, _)| key.clone())
-        .collect();
-    differing.extend(theirs.into_keys().filter(|key| !own.contains_key(key)));
-    differing.sort();
-    Some(differing)
 }
 
 /// Whether the parts stand in order within the range, and cover it unless they are single keys.

@@ -1,12 +1,10 @@
-//! The digests of one store's ranges, kept as it changes: a change costs one mark for each level, and only asking hashes.
+//! The digests of ranges of keys, kept as what stands under the keys changes: a change costs one mark for each level, and
+//! only asking hashes.
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use super::{Digest, KeyRange, Level, Part, Summary, of_parts, of_resource, rank};
-use crate::{
-    resource::{Key, Resource},
-    store::Store,
-};
+use super::{Digest, Encode, KeyRange, Level, Part, Summary, of_parts, rank};
+use crate::resource::Key;
 
 /// The first level that is kept; below it are single keys, hashed whenever their range is.
 const FINEST: u8 = Level::KEYS.0 + 1;
@@ -14,38 +12,42 @@ const FINEST: u8 = Level::KEYS.0 + 1;
 /// The ranges of one level by where each begins, with their digests as far as these are known.
 type Ranges = BTreeMap<Option<Key>, Option<Digest>>;
 
-/// The digests of a store's ranges.
+/// The digests of ranges; whoever asks for one says what stands in ranges of single keys.
 #[derive(Debug)]
 pub(crate) struct Tree {
+    encode: Encode,
     /// From the finest kept level up to the one below the root, whose one range is not kept.
     levels: Vec<Ranges>,
 }
 
 impl Tree {
-    /// The ranges of a store, without a digest yet.
-    pub(crate) fn new(store: &Store) -> Self {
+    /// The ranges of some keys, without a digest yet.
+    pub(crate) fn new(encode: Encode, keys: impl Iterator<Item = Key>) -> Self {
         let beginning = || Ranges::from([(None, None)]);
         let mut tree = Self {
+            encode,
             levels: (FINEST..Level::ROOT.0).map(|_| beginning()).collect(),
         };
-        for (key, _) in store.iter() {
-            for level in tree.levels.iter_mut().take(usize::from(rank(&key).0)) {
+        for key in keys {
+            let begins = rank(encode, &key);
+            for level in tree.levels.iter_mut().take(usize::from(begins.0)) {
                 level.insert(Some(key.clone()), None);
             }
         }
         tree
     }
 
-    /// Notes that a key's value changed, came (`Some(true)`) or went (`Some(false)`).
-    pub(crate) fn note(&mut self, key: &Key, came: Option<bool>) {
-        let begins = came.map_or(0, |_| usize::from(rank(key).0));
+    /// Notes that a key came, went or has another value; what has not changed may be noted too.
+    pub(crate) fn note(&mut self, key: &Key, is_present: bool) {
+        let begins = usize::from(rank(self.encode, key).0);
         let at = Some(key.clone());
         for (n, level) in self.levels.iter_mut().enumerate() {
-            if n < begins {
+            let was_present = n < begins && level.contains_key(&at);
+            if n < begins && was_present != is_present {
                 // The range before gets longer or shorter.
                 let before = level.range_mut(..&at).next_back();
                 before.into_iter().for_each(|(_, digest)| *digest = None);
-                if came == Some(true) {
+                if is_present {
                     level.insert(at.clone(), None);
                     continue;
                 }
@@ -56,15 +58,20 @@ impl Tree {
         }
     }
 
-    /// What the store holds in a range.
-    pub(crate) fn summary(&mut self, store: &Store, level: Level, range: &KeyRange) -> Summary {
+    /// What stands in a range.
+    pub(crate) fn summary(
+        &mut self,
+        level: Level,
+        range: &KeyRange,
+        keys: &impl Fn(&KeyRange) -> Vec<Part>,
+    ) -> Summary {
         let parts = match level {
-            Level::KEYS => keys(store, range),
+            Level::KEYS => keys(range),
             level => self
                 .split(level, range)
                 .into_iter()
                 .map(|part| Part {
-                    digest: self.digest(store, level, &part),
+                    digest: self.digest(level, &part, keys),
                     from: part.from,
                 })
                 .collect(),
@@ -76,18 +83,23 @@ impl Tree {
         }
     }
 
-    /// The digest of a range as one of a level; it is a function of what the range holds and nothing else.
-    fn digest(&mut self, store: &Store, level: Level, range: &KeyRange) -> Digest {
+    /// The digest of a range as one of a level; it is a function of what stands in the range and nothing else.
+    fn digest(
+        &mut self,
+        level: Level,
+        range: &KeyRange,
+        keys: &impl Fn(&KeyRange) -> Vec<Part>,
+    ) -> Digest {
         if let Some(known) = self.whole(level, range).and_then(|digest| *digest) {
             return known;
         }
         let finer = level.finer().unwrap_or(Level::KEYS);
         let digest = if finer == Level::KEYS {
-            let parts = keys(store, range);
+            let parts = keys(range);
             of_parts(level, parts.into_iter().map(|part| part.digest))
         } else {
             let parts = self.split(finer, range).into_iter();
-            let digests: Vec<Digest> = parts.map(|p| self.digest(store, finer, &p)).collect();
+            let digests: Vec<Digest> = parts.map(|p| self.digest(finer, &p, keys)).collect();
             of_parts(level, digests.into_iter())
         };
         if let Some(kept) = self.whole(level, range) {
@@ -131,12 +143,4 @@ impl Tree {
         let at = level.0.checked_sub(FINEST)?;
         self.levels.get_mut(usize::from(at))
     }
-}
-
-fn keys(store: &Store, range: &KeyRange) -> Vec<Part> {
-    let part = |(key, value): (Key, &Resource)| Part {
-        digest: of_resource(&key, value),
-        from: Some(key),
-    };
-    store.range(range).map(part).collect()
 }

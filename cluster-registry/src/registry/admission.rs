@@ -90,6 +90,7 @@ impl Registry {
             Outcome::Gone => (false, None),
         };
         peer.held.count_present(&key.id, was_held, is_held);
+        peer.said.note(&key, is_held);
         self.set_feed(key, shown, trace);
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{PeerSummary, Registry, admission::Outcome, peer::Peer};
 use crate::{
     cluster::{Cluster, Control},
+    digest::KeyRange,
     import::{self, Refusal},
     link::LinkSpec,
     name::ClusterName,
@@ -26,10 +27,11 @@ impl Registry {
         if let Some(peer) = self.peers.get_mut(&link.cluster) {
             peer.grants = link.grants.clone();
             peer.limits = link.limits;
-            let is_doubted = peer.trusts_timestamps && !link.trust_timestamps;
-            peer.trusts_timestamps = link.trust_timestamps;
-            if is_doubted {
-                self.forget_times_of(&link.cluster);
+            let was_trusted = std::mem::replace(&mut peer.trusts_timestamps, link.trust_timestamps);
+            match (was_trusted, link.trust_timestamps) {
+                (true, false) => self.forget_times_of(&link.cluster),
+                (false, true) => self.believe_times_of(&link.cluster),
+                (true, true) | (false, false) => {}
             }
             self.recheck_imports(&link.cluster);
             self.compact();
@@ -76,10 +78,22 @@ impl Registry {
         restored
     }
 
-    /// A peer begins to say everything it has.
-    pub fn handle_import_begin(&mut self, cluster: &ClusterName) {
-        let unsaid = self.imports_of(cluster);
+    /// A peer begins to say everything it has in some ranges of keys.
+    pub fn handle_import_begin(&mut self, cluster: &ClusterName, ranges: &[KeyRange]) {
+        let mut unsaid = self.imports_of(cluster);
+        let is_all = ranges.contains(&KeyRange::default());
         if let Some(peer) = self.peers.get_mut(cluster) {
+            if !is_all {
+                let cluster = cluster.clone();
+                unsaid.retain(|id| {
+                    let key = Key {
+                        cluster: cluster.clone(),
+                        id: id.clone(),
+                    };
+                    ranges.iter().any(|range| range.contains(&key))
+                });
+            }
+            peer.said.forget_refused(cluster, ranges);
             peer.begin(unsaid);
         }
     }
@@ -118,7 +132,8 @@ impl Registry {
         if let Err(refusal) = import::check_form(cluster, &key, value.as_ref()) {
             self.count_refused(cluster, &refusal);
             if key.cluster == *cluster && key.id != ResourceId::Cluster {
-                self.set_import(key, Outcome::Gone, trace);
+                self.set_import(key.clone(), Outcome::Gone, trace);
+                self.note_refused(&key, value.as_ref());
             }
             return Err(refusal);
         }
@@ -187,6 +202,9 @@ impl Registry {
 
     /// Withdraws all that a peer announced, when it has been away for too long.
     pub fn drop_peer_state(&mut self, cluster: &ClusterName) {
+        if let Some(peer) = self.peers.get_mut(cluster) {
+            peer.said.forget_refused(cluster, &[KeyRange::default()]);
+        }
         for id in self.imports_of(cluster) {
             let key = Key {
                 cluster: cluster.clone(),

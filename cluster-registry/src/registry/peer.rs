@@ -9,7 +9,7 @@ use crate::{
     resource::{Key, Resource, ResourceId},
 };
 
-use super::claims::Claim;
+use super::{claims::Claim, said::Said};
 
 /// What a peer's announcements came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +91,8 @@ pub(super) struct Peer {
     /// What it announced and may not be shown; change it by [`Self::withhold`] and [`Self::take_withheld`].
     pub(super) withheld: BTreeMap<ResourceId, Withheld>,
     withheld_count: Counts,
+    /// What it said, where it is not what is held; change it by setting imports.
+    pub(super) said: Said,
     /// What was refused for want of room: how much of its kind must be gone before it is worth asking again.
     over_limit: Option<(&'static str, ResourceId)>,
     pub(super) accepted: u64,
@@ -109,6 +111,7 @@ impl Peer {
             snapshot: None,
             withheld: BTreeMap::new(),
             withheld_count: Counts::default(),
+            said: Said::default(),
             over_limit: None,
             accepted: 0,
             refused: BTreeMap::new(),

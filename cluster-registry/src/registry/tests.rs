@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     cluster::Control,
+    digest::KeyRange,
     import::Refusal,
     store::Revision,
     testing::{
@@ -79,7 +80,7 @@ fn a_snapshot_replaces_what_was_known_without_a_flap() {
     }
     let before = east.feed().cursor();
 
-    east.handle_import_begin(&west);
+    east.handle_import_begin(&west, &[KeyRange::default()]);
     import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
     assert_eq!(east.feed().cursor(), before);
     east.handle_import_end(&west);
@@ -98,7 +99,7 @@ fn a_snapshot_that_broke_off_removes_nothing() {
     let west = cluster("west");
     import(&mut east, endpoint_id("10.2.0.1"), Some(READY.clone())).unwrap();
 
-    east.handle_import_begin(&west);
+    east.handle_import_begin(&west, &[KeyRange::default()]);
     east.set_control(&west, Control::Lost);
     east.set_control(&west, Control::Connected);
     east.handle_import_end(&west);

@@ -9,29 +9,51 @@ use std::sync::Arc;
 use super::Registry;
 use crate::{
     name::ClusterName,
-    resource::{Key, Resource},
+    resource::{Key, Resource, ResourceId},
     service::Timestamp,
 };
 
 impl Registry {
     /// What is kept of a service that a peer announces.
-    pub(super) fn with_believed_time(&self, key: &Key, mut value: Resource) -> Resource {
-        let is_believed = self
-            .peers
-            .get(&key.cluster)
-            .is_some_and(|peer| peer.trusts_timestamps);
-        if is_believed {
+    pub(super) fn with_believed_time(&mut self, key: &Key, mut value: Resource) -> Resource {
+        let ResourceId::Service(name) = &key.id else {
             return value;
-        }
-        if let Resource::Service(service) = &mut value
-            && service.export.is_some()
+        };
+        let since = self.exported_since(key).unwrap_or(self.now);
+        let Some(peer) = self.peers.get_mut(&key.cluster) else {
+            return value;
+        };
+        peer.said.created.remove(name);
+        if !peer.trusts_timestamps
+            && let Some(said) = set_created(&mut value, since)
         {
-            let since = self.exported_since(key).unwrap_or(self.now);
-            if let Some(export) = &mut Arc::make_mut(service).export {
-                export.created = since;
-            }
+            peer.said.created.insert(name.clone(), said);
         }
         value
+    }
+
+    /// Lets the exports of a peer that is believed from now on count as made when it said.
+    pub(super) fn believe_times_of(&mut self, cluster: &ClusterName) {
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return;
+        };
+        let said = std::mem::take(&mut peer.said.created);
+        for (name, created) in said {
+            let id = ResourceId::Service(name);
+            if let Some(peer) = self.peers.get_mut(cluster)
+                && let Some(withheld) = peer.withheld.get_mut(&id)
+            {
+                set_created(&mut withheld.value, created);
+            }
+            let key = Key {
+                cluster: cluster.clone(),
+                id,
+            };
+            if let Some(mut value) = self.feed.get(&key).cloned() {
+                set_created(&mut value, created);
+                self.set_feed(key, Some(value), None);
+            }
+        }
     }
 
     /// Lets the exports of a peer that is no longer believed count as made now.
@@ -42,26 +64,20 @@ impl Registry {
             .filter(|(_, value)| matches!(value, Resource::Service(s) if s.export.is_some()))
             .map(|(key, value)| (key, value.clone()))
             .collect();
+        let now = self.now;
         for (key, mut value) in exported {
-            if let Resource::Service(service) = &mut value
-                && let Some(export) = &mut Arc::make_mut(service).export
-            {
-                export.created = self.now;
+            let said = set_created(&mut value, now);
+            if let Some(peer) = self.peers.get_mut(cluster) {
+                peer.said.note_created(&key.id, said);
             }
             self.set_feed(key, Some(value), None);
         }
-        let now = self.now;
-        let withheld = self
-            .peers
-            .get_mut(cluster)
-            .map(|peer| peer.withheld.values_mut());
-        for withheld in withheld.into_iter().flatten() {
-            if let Resource::Service(service) = &mut withheld.value
-                && service.export.is_some()
-                && let Some(export) = &mut Arc::make_mut(service).export
-            {
-                export.created = now;
-            }
+        let Some(peer) = self.peers.get_mut(cluster) else {
+            return;
+        };
+        for (id, withheld) in &mut peer.withheld {
+            let said = set_created(&mut withheld.value, now);
+            peer.said.note_created(id, said);
         }
     }
 
@@ -76,6 +92,16 @@ impl Registry {
             | Resource::Import(_) => None,
         }
     }
+}
+
+/// Sets when a service's export counts as made, and returns when it did before, if it has one.
+fn set_created(value: &mut Resource, created: Timestamp) -> Option<Timestamp> {
+    let Resource::Service(service) = value else {
+        return None;
+    };
+    service.export.as_ref()?;
+    let export = Arc::make_mut(service).export.as_mut()?;
+    Some(std::mem::replace(&mut export.created, created))
 }
 
 #[cfg(test)]

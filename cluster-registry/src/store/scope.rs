@@ -1,7 +1,8 @@
 //! The part of a store that one reader may know: what it may not know is never in a batch.
 
-use super::{Batch, Cursor, Epoch, ResumeError, Store};
+use super::{Batch, Cursor, Epoch, Page, ResumeError, Store};
 use crate::{
+    digest::KeyRange,
     import::Namespaces,
     resource::{Key, ResourceId},
 };
@@ -64,6 +65,15 @@ impl Scope {
         batch.changes.retain(|change| self.contains(&change.key));
         batch.cursor = self.outward(batch.cursor);
         Ok(batch)
+    }
+
+    /// The next present resources of some ranges of keys, of at most `limit` of the store's; a page may be empty and not
+    /// the last.
+    pub fn page(&self, store: &Store, ranges: &[KeyRange], limit: usize) -> Page {
+        let mut page = store.page(ranges, limit);
+        page.changes.retain(|change| self.contains(&change.key));
+        page.cursor = self.outward(page.cursor);
+        page
     }
 
     fn outward(&self, cursor: Cursor) -> Cursor {

@@ -1,6 +1,7 @@
 //! What a store and its subscribers say to each other: how far one has read, and what it reads next.
 
 use crate::{
+    digest::KeyRange,
     resource::{Key, Resource},
     trace::TraceContext,
 };
@@ -63,6 +64,17 @@ pub enum ResumeError {
     /// The cursor lies beyond the newest revision, which no honest subscriber has.
     #[error("the cursor lies in the future")]
     Future,
+}
+
+/// A part of what stands under some ranges of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// What stands there, by key.
+    pub changes: Vec<Change>,
+    /// What is left of the ranges; empty after the last page.
+    pub rest: Vec<KeyRange>,
+    /// Where a subscriber stands that knows all that was there when the page was read.
+    pub cursor: Cursor,
 }
 
 /// A part of a subscriber's catching up.

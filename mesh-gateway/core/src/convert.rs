@@ -2,8 +2,10 @@
 
 mod decode;
 mod encode;
+mod range;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Origins, decode_position, decode_update};
 pub use encode::{encode_change, encode_position};
+pub use range::{decode_range, decode_summary, encode_for_digest, encode_range, encode_summary};

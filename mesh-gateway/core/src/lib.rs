@@ -19,6 +19,7 @@ pub mod instance;
 pub mod limits;
 pub mod liveness;
 pub mod peering;
+pub mod question;
 pub mod reason;
 pub mod resume;
 pub mod saved;

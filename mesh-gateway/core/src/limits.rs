@@ -19,6 +19,17 @@ pub const MAX_UPDATE_BYTES: usize = 30 * 1024;
 /// The most updates in a frame: the smallest useful one, a tombstone, takes about 8 bytes.
 pub const MAX_UPDATES_PER_FRAME: usize = 4096;
 
+/// The most parts that one summary of a range says in a frame; the longest names make each about 400 bytes.
+pub const MAX_PARTS_OF_SUMMARY: usize = 64;
+
+/// The most urgent updates that are remembered while the stream of ordinary ones is behind them.
+///
+/// Beyond it the urgent stream is not read until the other has come up, so that a peer costs no more.
+pub const MAX_URGENT_AHEAD: usize = 4096;
+
+/// The most keys that are remembered as said during a snapshot; beyond it only the snapshot is read until it ends.
+pub const MAX_SAID_IN_SNAPSHOT: usize = 64 * 1024;
+
 /// The most changes that one fetch asks the store for; some frames' worth, so that a store's owner is soon free again.
 pub const FETCH_LIMIT: usize = 1024;
 

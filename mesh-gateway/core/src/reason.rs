@@ -160,6 +160,15 @@ pub enum Violation {
     /// A SUBSCRIBE or SUBSCRIBED that nothing led to.
     #[error("an unexpected subscription")]
     UnexpectedSubscription,
+    /// Digests or ranges that nobody asked for, or no finer than the ones before.
+    #[error("digests out of place")]
+    MisplacedDigests,
+    /// A range of keys or a digest that is not one.
+    #[error("a malformed range")]
+    MalformedRange,
+    /// More ranges or parts of ranges than are ever said at once.
+    #[error("too many ranges")]
+    TooManyRanges,
     /// A HELLO whose values are out of range.
     #[error("a HELLO out of range")]
     BadHello,
@@ -181,6 +190,9 @@ pub enum Violation {
     /// More updates in a frame than allowed.
     #[error("too many updates in a frame")]
     TooManyUpdates,
+    /// Urgent updates of a batch that has ended.
+    #[error("urgent updates out of place")]
+    MisplacedUpdates,
     /// Progress without a position, or within a snapshot.
     #[error("progress out of place")]
     MisplacedProgress,

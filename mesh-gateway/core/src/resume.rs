@@ -11,7 +11,18 @@ use crate::session::Delivery;
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     cursor: Option<Cursor>,
+    /// Whether anything is known that a peer's digests can be compared with.
+    holds_some: bool,
     generation: Generation,
+}
+
+/// What a session offers its peer to continue from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offer {
+    /// The position up to which all is known.
+    pub cursor: Option<Cursor>,
+    /// Whether what is known can be compared with what the peer has, by digests.
+    pub compare: bool,
 }
 
 /// A session's right to move the position.
@@ -23,6 +34,7 @@ impl From<Cursor> for Resume {
     fn from(cursor: Cursor) -> Self {
         Self {
             cursor: Some(cursor),
+            holds_some: true,
             generation: Generation::default(),
         }
     }
@@ -34,9 +46,24 @@ impl Resume {
         self.cursor
     }
 
+    /// What the next session offers.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            cursor: self.cursor,
+            compare: self.holds_some,
+        }
+    }
+
+    /// Something is known, from elsewhere, of what the peer said, though not up to a position.
+    pub fn holding_some(mut self) -> Self {
+        self.holds_some = true;
+        self
+    }
+
     /// Asks for a snapshot next time, and takes the right to move the position from whoever has it.
     pub fn clear(&mut self) {
         self.cursor = None;
+        self.holds_some = false;
         self.begin();
     }
 
@@ -48,13 +75,16 @@ impl Resume {
 
     /// Moves the position with what the owner of the peer's state is about to get, if the session has the right to.
     ///
-    /// Half a snapshot is nothing to resume from.
+    /// Half a snapshot is nothing to resume from, though something to compare with.
     pub fn note(&mut self, generation: Generation, delivery: &Delivery) {
         if self.generation != generation {
             return;
         }
         match delivery {
-            Delivery::SnapshotBegin => self.cursor = None,
+            Delivery::SnapshotBegin(_) => {
+                self.cursor = None;
+                self.holds_some = true;
+            }
             Delivery::Progress(cursor) => self.cursor = Some(*cursor),
             Delivery::Updates(_) | Delivery::SnapshotEnd => {}
         }
@@ -98,10 +128,14 @@ mod tests {
         let session = resume.begin();
         resume.note(session, &progress(1));
 
-        resume.note(session, &Delivery::SnapshotBegin);
+        resume.note(session, &Delivery::SnapshotBegin(Vec::new()));
         resume.note(session, &Delivery::Updates(Vec::new()));
         resume.note(session, &Delivery::SnapshotEnd);
-        assert_eq!(resume.cursor(), None);
+        let offer = Offer {
+            cursor: None,
+            compare: true,
+        };
+        assert_eq!(resume.offer(), offer);
 
         resume.note(session, &progress(2));
         assert_eq!(resume.cursor(), Some(cursor(2)));

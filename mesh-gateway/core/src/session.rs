@@ -3,7 +3,10 @@
 //! The parts are alone in their files: coming up (`opening`), what we tell the peer (`publisher`), what it tells us
 //! (`subscriber`), and whether it lives (`crate::liveness`). Here they are joined.
 
+mod exchange;
 mod opening;
+mod order;
+mod output;
 mod publisher;
 mod subscriber;
 #[cfg(test)]
@@ -14,21 +17,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster_registry::{
-    name::ClusterName,
-    resource::Key,
-    store::{Batch, Cursor, ResumeError},
-};
+use cluster_registry::{digest::Step, name::ClusterName, store::Cursor};
 
+pub use self::{
+    opening::Features,
+    output::{Channel, Delivery, Half, Output},
+};
 use self::{opening::Heard, publisher::Publisher, subscriber::Subscriber};
 use crate::{
     codec::DecodeError,
-    convert::{Origins, encode_position},
+    convert::Origins,
+    convert::encode_position,
     instance::Instance,
     limits::OPENING_TIMEOUT,
     liveness::{self, Liveness},
-    reason::{DownReason, GoodbyeReason, Refusal, Violation},
-    update::Update,
+    question::Answer,
+    reason::{DownReason, GoodbyeReason, Violation},
+    resume::Offer,
     wire::{self, Body, Frame},
 };
 
@@ -49,87 +54,27 @@ pub struct Config {
     pub detect_multiplier: u32,
     /// From when on the peer shall tell its state.
     pub subscription: Subscription,
+    /// What this side can do beyond the protocol's first version.
+    pub features: Features,
+}
+
+impl Config {
+    /// What the peer is offered to continue from, as the session begins.
+    fn offer(&self) -> Offer {
+        match self.subscription {
+            Subscription::Now(offer) => self.features.limit(offer),
+            Subscription::Later => Offer::default(),
+        }
+    }
 }
 
 /// From when on a peer shall tell its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscription {
-    /// From the start, after the position up to which its announcements are known.
-    Now(Option<Cursor>),
+    /// From the start, after what of its announcements is known.
+    Now(Offer),
     /// From [`Session::handle_subscribe`] on: what it has is known from another session.
     Later,
-}
-
-impl Subscription {
-    fn resume(self) -> Option<Cursor> {
-        match self {
-            Self::Now(resume) => resume,
-            Self::Later => None,
-        }
-    }
-}
-
-/// The stream that a frame travels on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
-    /// How the session comes up, subscriptions and heartbeats, never held up by state.
-    Control,
-    /// Snapshots and updates.
-    State,
-}
-
-/// What the peer says of its resources.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// Everything that the peer has follows.
-    SnapshotBegin,
-    /// The newest state of some keys.
-    Updates(Vec<Update>),
-    /// The peer has said everything that it has.
-    SnapshotEnd,
-    /// Everything up to here was delivered.
-    Progress(Cursor),
-}
-
-/// What the shell must do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Send a frame.
-    Send(Channel, Body),
-    /// Ask the store for the changes after a position, and answer with [`Session::handle_batch`].
-    Fetch {
-        /// Where to read on; `None` reads from the very beginning.
-        after: Option<Cursor>,
-    },
-    /// Both sides have accepted each other.
-    Up {
-        /// Whether what is known of the peer still counts.
-        resumed: bool,
-        /// The process that the peer is; `None` if it is of a version that does not tell.
-        instance: Option<Instance>,
-    },
-    /// The peer has begun to tell its state, as [`Session::handle_subscribe`] asked.
-    Subscribed {
-        /// Whether what is known of the peer still counts.
-        resumed: bool,
-    },
-    /// Pass on what the peer says.
-    Deliver(Delivery),
-    /// One update was not taken.
-    Refused(Refusal),
-    /// One of our own resources is longer than any update may be, and was left out.
-    LeftOut {
-        /// Its key.
-        key: Key,
-        /// How long it would be.
-        length: usize,
-    },
-    /// The smoothed round-trip time.
-    Rtt(Duration),
-    /// End the connection with this code.
-    Close(GoodbyeReason),
-    /// The session has ended; nothing follows.
-    Down(DownReason),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,9 +99,8 @@ enum State {
 /// ```
 ///
 /// After each call, [`Self::poll_output`] until it is empty, then wait until [`Self::poll_timeout`] at the longest.
-/// Frames of the state stream may only be handed in while [`Self::may_read_state`]: until then the peer's WELCOME or
-/// SUBSCRIBED may still be on its way on the other stream. `handle_frame` may produce any output; `handle_batch` and `handle_newest` produce
-/// `Send`, `Fetch` and `LeftOut`; `handle_timeout` produces `Send`, `Close` and `Down`; the others `Close` and `Down`.
+/// A frame may only be handed in while its stream [`Self::may_read`]: what it refers to may still be on its way on another. `handle_frame` may produce any output; `handle_answer` and `handle_newest` produce
+/// `Send`, `Ask` and `LeftOut`; `handle_timeout` produces `Send`, `Close` and `Down`; the others `Close` and `Down`.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
@@ -173,9 +117,10 @@ impl Session {
         let interval_ms = config.heartbeat_interval.as_millis();
         let hello = wire::Hello {
             required_features: Vec::new(),
-            optional_features: opening::FEATURES.iter().map(|f| (*f).to_owned()).collect(),
-            resume: config.subscription.resume().map(encode_position),
+            optional_features: config.features.names(),
+            resume: config.offer().cursor.map(encode_position),
             deferred: config.subscription == Subscription::Later,
+            compare: config.offer().compare,
             heartbeat_interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
             instance: config.instance.id().0.to_vec(),
             incarnation_us: config.instance.incarnation().0,
@@ -232,10 +177,17 @@ impl Session {
         );
     }
 
-    /// The store's answer to [`Output::Fetch`].
-    pub fn handle_batch(&mut self, answer: Result<Batch, ResumeError>) {
+    /// The store's answer to [`Output::Ask`].
+    pub fn handle_answer(&mut self, answer: Answer) {
         if self.state != State::Closed {
-            self.publisher.handle_batch(answer, &mut self.outputs);
+            self.publisher.handle_answer(answer, &mut self.outputs);
+        }
+    }
+
+    /// What is known of the peer was compared, as [`Output::Compare`] asked.
+    pub fn handle_compared(&mut self, step: Step) {
+        if self.state != State::Closed {
+            self.subscriber.handle_compared(step, &mut self.outputs);
         }
     }
 
@@ -246,10 +198,11 @@ impl Session {
         }
     }
 
-    /// From now on the peer's state is wanted, after the position up to which it is known; asks once.
-    pub fn handle_subscribe(&mut self, resume: Option<Cursor>) {
+    /// From now on the peer's state is wanted, after what is known of it; asks once.
+    pub fn handle_subscribe(&mut self, offer: Offer) {
         if self.is_up() {
-            self.subscriber.subscribe(resume, &mut self.outputs);
+            let offer = self.config.features.limit(offer);
+            self.subscriber.subscribe(offer, &mut self.outputs);
         }
     }
 
@@ -286,9 +239,14 @@ impl Session {
         self.state == State::Up
     }
 
-    /// Whether frames of the state stream may be handed in.
-    pub fn may_read_state(&self) -> bool {
-        self.is_up() && self.subscriber.is_subscribed()
+    /// Whether the next frame of a stream may be handed in.
+    pub fn may_read(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Control => self.state != State::Closed,
+            Channel::Urgent | Channel::Updates | Channel::Bulk => {
+                self.is_up() && self.subscriber.may_read(channel)
+            }
+        }
     }
 
     /// Whether the session has ended.
@@ -311,26 +269,51 @@ impl Session {
     }
 
     fn dispatch(&mut self, channel: Channel, body: Body, now: Instant) -> Result<(), DownReason> {
-        let may_read_state = self.may_read_state();
+        if !self.may_read(channel) {
+            return Err(Violation::EarlyState.into());
+        }
+        match channel {
+            Channel::Control => self.dispatch_control(body, now),
+            Channel::Urgent | Channel::Updates | Channel::Bulk => {
+                self.dispatch_state(channel, body)
+            }
+        }
+    }
+
+    fn dispatch_control(&mut self, body: Body, now: Instant) -> Result<(), DownReason> {
         let outputs = &mut self.outputs;
-        match (channel, body) {
-            (Channel::Control, Body::Hello(hello)) => self.hear_hello(&hello, now),
-            (Channel::Control, Body::Welcome(welcome)) => self.hear_welcome(&welcome, now),
-            (Channel::Control, Body::Heartbeat(heartbeat)) => self.hear_heartbeat(&heartbeat, now),
-            (Channel::Control, Body::Subscribe(subscribe)) => self.hear_subscribe(&subscribe),
-            (Channel::Control, Body::Subscribed(subscribed)) => {
-                self.subscriber.hear_subscribed(&subscribed, outputs)
+        match body {
+            Body::Hello(hello) => self.hear_hello(&hello, now),
+            Body::Welcome(welcome) => self.hear_welcome(&welcome, now),
+            Body::Heartbeat(heartbeat) => self.hear_heartbeat(&heartbeat, now),
+            Body::Subscribe(subscribe) => self.hear_subscribe(&subscribe),
+            Body::Subscribed(subscribed) => self.subscriber.hear_subscribed(&subscribed, outputs),
+            Body::Summaries(summaries) if summaries.of_sender => {
+                self.subscriber.hear_summaries(summaries, outputs)
             }
-            (Channel::State, _) if !may_read_state => Err(Violation::EarlyState.into()),
-            (Channel::State, Body::SnapshotBegin(_)) => self.subscriber.begin_snapshot(outputs),
-            (Channel::State, Body::Updates(wire::Updates { updates })) => {
-                self.subscriber.take_updates(updates, outputs)
-            }
-            (Channel::State, Body::SnapshotEnd(_)) => self.subscriber.end_snapshot(outputs),
-            (Channel::State, Body::Progress(progress)) => {
-                self.subscriber.progress(&progress, outputs)
-            }
-            (Channel::Control | Channel::State, _) => Err(Violation::WrongChannel.into()),
+            Body::Summaries(summaries) => self.publisher.hear_summaries(summaries, outputs),
+            Body::Differing(differing) => self.publisher.hear_differing(differing, outputs),
+            Body::SnapshotBegin(_)
+            | Body::Updates(_)
+            | Body::SnapshotEnd(_)
+            | Body::Progress(_) => Err(Violation::WrongChannel.into()),
+        }
+    }
+
+    fn dispatch_state(&mut self, channel: Channel, body: Body) -> Result<(), DownReason> {
+        let outputs = &mut self.outputs;
+        match body {
+            Body::SnapshotBegin(begin) => self.subscriber.begin_snapshot(channel, begin, outputs),
+            Body::Updates(updates) => self.subscriber.take_updates(channel, updates, outputs),
+            Body::SnapshotEnd(end) => self.subscriber.end_snapshot(channel, end, outputs),
+            Body::Progress(progress) => self.subscriber.progress(channel, &progress, outputs),
+            Body::Hello(_)
+            | Body::Welcome(_)
+            | Body::Heartbeat(_)
+            | Body::Subscribe(_)
+            | Body::Subscribed(_)
+            | Body::Summaries(_)
+            | Body::Differing(_) => Err(Violation::WrongChannel.into()),
         }
     }
 

@@ -4,17 +4,19 @@
 //! what an older version must not ignore is announced as a required feature in HELLO. `docs/protocol.md` has the same
 //! messages as a `.proto` schema.
 
+mod range;
 mod service;
 
 use prost::{Message, Oneof};
 
+pub use range::{Differing, Part, Range, RangeKey, Summaries, Summary};
 pub use service::{Endpoint, Export, Exposure, Hints, LoadBalancerIp, Port, Service};
 
 /// One frame; a body that the receiver does not know is `None` and ignored.
 #[derive(Clone, PartialEq, Message)]
 pub struct Frame {
     /// The message in it.
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub body: Option<Body>,
 }
 
@@ -36,6 +38,12 @@ pub enum Body {
     /// See [`Subscribed`].
     #[prost(message, tag = "5")]
     Subscribed(Subscribed),
+    /// See [`Summaries`].
+    #[prost(message, tag = "6")]
+    Summaries(Summaries),
+    /// See [`Differing`].
+    #[prost(message, tag = "7")]
+    Differing(Differing),
     /// See [`SnapshotBegin`].
     #[prost(message, tag = "8")]
     SnapshotBegin(SnapshotBegin),
@@ -77,6 +85,9 @@ pub struct Hello {
     /// Whether the sender is to be told nothing before it says SUBSCRIBE; then it offers no position here.
     #[prost(bool, tag = "8")]
     pub deferred: bool,
+    /// Whether the sender knows something of what the receiver publishes, and can compare it.
+    #[prost(bool, tag = "9")]
+    pub compare: bool,
 }
 
 /// Accepts the other side's HELLO.
@@ -93,6 +104,9 @@ pub struct Subscribe {
     /// How far the sender knows what the receiver publishes.
     #[prost(message, optional, tag = "1")]
     pub resume: Option<Position>,
+    /// Whether the sender knows something of what the receiver publishes, and can compare it.
+    #[prost(bool, tag = "2")]
+    pub compare: bool,
 }
 
 /// Accepts a SUBSCRIBE.
@@ -128,9 +142,16 @@ pub struct Position {
     pub revision: u64,
 }
 
-/// Everything that the publisher has follows.
+/// Everything that the publisher has follows, or everything in some ranges of keys.
 #[derive(Clone, PartialEq, Message)]
-pub struct SnapshotBegin {}
+pub struct SnapshotBegin {
+    /// Whether only what the ranges hold follows.
+    #[prost(bool, tag = "1")]
+    pub partial: bool,
+    /// The ranges, in order.
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: Vec<Range>,
+}
 
 /// The newest state of some keys.
 #[derive(Clone, PartialEq, Message)]
@@ -138,11 +159,18 @@ pub struct Updates {
     /// One for each key.
     #[prost(message, repeated, tag = "1")]
     pub updates: Vec<Update>,
+    /// On the stream of urgent updates: how many Progress messages the publisher had sent before.
+    #[prost(uint64, tag = "2")]
+    pub batch: u64,
 }
 
-/// The publisher has said everything that it has.
+/// The publisher has said everything that it has, or that some ranges hold.
 #[derive(Clone, PartialEq, Message)]
-pub struct SnapshotEnd {}
+pub struct SnapshotEnd {
+    /// Whether other ranges follow, so that no position counts yet.
+    #[prost(bool, tag = "1")]
+    pub more: bool,
+}
 
 /// The receiver has everything up to here.
 #[derive(Clone, PartialEq, Message)]
@@ -150,6 +178,9 @@ pub struct Progress {
     /// Where.
     #[prost(message, optional, tag = "1")]
     pub position: Option<Position>,
+    /// How many frames the publisher has sent on the stream of urgent updates, which belong before this.
+    #[prost(uint64, tag = "2")]
+    pub urgent_frames: u64,
 }
 
 /// The newest state of one key.

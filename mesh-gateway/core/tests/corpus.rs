@@ -20,6 +20,11 @@ fn the_corpus_of_frames_holds() {
 }
 
 #[test]
+fn the_corpus_of_digests_holds() {
+    replay("digest", fuzz::digest);
+}
+
+#[test]
 fn the_corpus_of_sessions_holds() {
     replay("session", fuzz::session);
 }
@@ -28,6 +33,11 @@ proptest! {
     #[test]
     fn any_bytes_hold_as_frames(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         fuzz::frames(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_hold_as_digests(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fuzz::digest(&bytes);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Dialer {
     pub resume: Resume,
     /// When its state is asked for.
     pub subscribes: Subscribes,
+    /// Whether who gets the events answers [`PeerEvent::Compare`].
+    pub compares: bool,
     /// Where its events go.
     pub events: mpsc::Sender<Report>,
     /// The longest time between the starts of two attempts.
@@ -206,6 +208,7 @@ impl Dialer {
             feed: self.feed.clone(),
             resume: self.resume.clone(),
             subscribes: self.subscribes,
+            compares: self.compares,
             events: self.events.clone(),
         };
         let drive = Drive::new(&self.settings, peer, connection, streams, grant);

@@ -1,40 +1,39 @@
 //! Runs one session over one connection: moves what the session says, and decides nothing itself.
 
-use std::{
-    collections::VecDeque, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime,
-};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use certs::identity::{Role, SpiffeId};
-use cluster_registry::store::{Batch, Cursor, ResumeError};
+use cluster_registry::{
+    digest::{KeyRange, Step},
+    store::Cursor,
+};
 use mesh_gateway_core::{
     convert::Origins,
     instance::Instance,
-    limits::FETCH_LIMIT,
+    question::Answer,
     reason::{DownReason, GoodbyeReason, Violation},
-    session::{Channel, Config, Delivery, Output, Session, Subscription},
+    session::{Channel, Config, Delivery, Features, Half, Output, Session, Subscription},
 };
-use quinn::{Chunk, Connection, ReadError, RecvStream, VarInt, WriteError};
+use quinn::{Connection, VarInt};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
+    asking::{Questions, step_of},
     event::{Orders, PeerEvent, Report, SessionHandle, SessionId},
-    feed::{Feed, FetchRequest},
+    feed::Feed,
     listen::{Grant, Subscribes},
     resume::{Resume, ResumeWriter},
     settings::Settings,
-    streams::{Incoming, Streams, report_loss, report_read_error, report_write_error},
+    streams::{StreamEvent, Streams, report_loss, report_read_error, report_write_error},
 };
 
-/// While more than this waits to be written, the store is not asked for more.
-const STATE_HIGH_WATER_BYTES: usize = 256 * 1024;
-
-/// An answer of the store on its way; `None` when its owner is gone.
-type Answer = Pin<Box<dyn Future<Output = Option<Result<Batch, ResumeError>>> + Send>>;
+/// While more than this of a half waits to be written, the store is not asked for more of it.
+const HIGH_WATER_BYTES: usize = 256 * 1024;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -60,12 +59,15 @@ pub(crate) struct Drive {
     peer: Peer,
     connection: Connection,
     streams: Streams,
-    state_in: Option<Incoming>,
     session: Session,
     feed: Feed,
-    wanted: Option<Option<Cursor>>,
-    answer: Option<Answer>,
+    live: Questions,
+    bulk: Questions,
+    /// Where the owner of what is known of the peer answers a comparison.
+    compared: Option<mpsc::Receiver<Step>>,
     resume: Resume,
+    /// Whether the owner of the events compares what it holds.
+    compares: bool,
     /// The right to move the position, once the peer's state was asked for.
     resume_writer: Option<ResumeWriter>,
     events: mpsc::Sender<Report>,
@@ -77,11 +79,9 @@ pub(crate) struct Drive {
 }
 
 enum Input {
-    Control(Result<Option<Chunk>, ReadError>),
-    State(Result<Option<Chunk>, ReadError>),
-    StateStream(Result<RecvStream, quinn::ConnectionError>),
-    Written(Result<(), WriteError>),
-    Answer(Option<Result<Batch, ResumeError>>),
+    Stream(StreamEvent),
+    Answer(Option<Answer>),
+    Compared(Option<Step>),
     Newest(Cursor),
     Close(GoodbyeReason),
     Ordered,
@@ -100,8 +100,9 @@ impl Drive {
     ) -> Self {
         let (subscription, resume_writer) = match grant.subscribes {
             Subscribes::Now => {
-                let (cursor, writer) = grant.resume.begin();
-                (Subscription::Now(cursor), Some(writer))
+                let (mut offer, writer) = grant.resume.begin();
+                offer.compare &= grant.compares;
+                (Subscription::Now(offer), Some(writer))
             }
             Subscribes::Later => (Subscription::Later, None),
         };
@@ -113,6 +114,7 @@ impl Drive {
             heartbeat_interval: settings.heartbeat_interval,
             detect_multiplier: settings.detect_multiplier,
             subscription,
+            features: Features::ALL,
         };
         let (handle, orders) = SessionHandle::new();
         let mut feed = grant.feed;
@@ -121,12 +123,13 @@ impl Drive {
             peer,
             connection,
             streams,
-            state_in: None,
             session: Session::new(config, Instant::now().into_std()),
             feed,
-            wanted: None,
-            answer: None,
+            live: Questions::default(),
+            bulk: Questions::default(),
+            compared: None,
             resume: grant.resume,
+            compares: grant.compares,
             resume_writer,
             events: grant.events,
             waiting: VecDeque::new(),
@@ -143,6 +146,11 @@ impl Drive {
             if let Some(reason) = self.perform_outputs() {
                 break reason;
             }
+            // What was read and not taken comes first.
+            let takes_state = self.waiting.is_empty();
+            if self.streams.hand_on(&mut self.session, takes_state) {
+                continue;
+            }
             self.ask_store();
             let input = self.next_input(shutdown).await;
             self.take(input);
@@ -157,9 +165,15 @@ impl Drive {
     fn perform_outputs(&mut self) -> Option<DownReason> {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(Channel::Control, body) => self.streams.control_out.push(body),
-                Output::Send(Channel::State, body) => self.streams.state_out.push(body),
-                Output::Fetch { after } => self.wanted = Some(after),
+                Output::Send(channel, body) => self.streams.push(channel, body),
+                Output::Ask(Half::Live, question) => self.live.wanted = Some(question),
+                Output::Ask(Half::Bulk, question) => self.bulk.wanted = Some(question),
+                Output::Compare { theirs } => {
+                    let (reply, compared) = mpsc::channel(1);
+                    self.compared = Some(compared);
+                    self.waiting.push_back(PeerEvent::Compare { theirs, reply });
+                }
+                Output::Split => self.streams.split(),
                 Output::Up { resumed, instance } => self.come_up(resumed, instance),
                 Output::Subscribed { resumed } => {
                     self.waiting.push_back(PeerEvent::Subscribed { resumed });
@@ -181,26 +195,19 @@ impl Drive {
 
     /// Asks the store for what the session wants, unless what it already gave still waits to be written.
     fn ask_store(&mut self) {
-        let waiting = self.streams.state_out.waiting_bytes();
-        if self.answer.is_some() || waiting > STATE_HIGH_WATER_BYTES {
-            return;
-        }
-        let Some(after) = self.wanted.take() else {
-            return;
-        };
-        let requests = self.feed.requests.clone();
-        let epoch = self.feed.epoch();
-        self.answer = Some(Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            let request = FetchRequest {
-                epoch,
-                after,
-                limit: FETCH_LIMIT,
-                reply,
+        for half in [Half::Live, Half::Bulk] {
+            let waiting = self.streams.waiting_bytes(half);
+            let questions = match half {
+                Half::Live => &mut self.live,
+                Half::Bulk => &mut self.bulk,
             };
-            requests.send(request).await.ok()?;
-            answer.await.ok()
-        }));
+            if questions.is_asking() || waiting > HIGH_WATER_BYTES {
+                continue;
+            }
+            if let Some(question) = questions.wanted.take() {
+                questions.ask(&self.feed, question);
+            }
+        }
     }
 
     /// Waits for whatever comes first; in this order, so that the peer is heard before it is called silent.
@@ -209,22 +216,14 @@ impl Drive {
             .session
             .poll_timeout()
             .map_or_else(Instant::now, Instant::from_std);
-        let may_read_state = self.session.may_read_state() && self.waiting.is_empty();
-        let Streams {
-            control_out,
-            control_in,
-            state_out,
-        } = &mut self.streams;
-        let (has_control, has_state) = (
-            control_out.waiting_bytes() > 0,
-            state_out.waiting_bytes() > 0,
-        );
+        let takes_state = self.waiting.is_empty();
+        let readable = Channel::ALL.map(|channel| takes_state && self.session.may_read(channel));
+        let (pressing, patient) = self.streams.parts();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Input::Close(GoodbyeReason::ShuttingDown),
             Ok(()) = self.orders.changed() => Input::Ordered,
-            chunk = control_in.read() => Input::Control(chunk),
-            written = control_out.write(), if has_control => Input::Written(written),
+            event = pressing.next() => Input::Stream(event),
             () = sleep_until(deadline) => Input::Timeout,
             permit = self.events.reserve(), if !self.waiting.is_empty() => match permit {
                 Ok(permit) => {
@@ -236,43 +235,27 @@ impl Drive {
                 }
                 Err(mpsc::error::SendError(())) => Input::OwnerGone,
             },
-            answer = async { self.answer.as_mut()?.await }, if self.answer.is_some() => Input::Answer(answer),
-            written = state_out.write(), if has_state => Input::Written(written),
+            answer = self.live.answer() => Input::Answer(answer),
+            answer = self.bulk.answer() => Input::Answer(answer),
+            step = step_of(self.compared.as_mut()) => Input::Compared(step),
             changed = self.feed.newest.changed() => match changed {
                 Ok(()) => Input::Newest(*self.feed.newest.borrow_and_update()),
                 Err(_gone) => Input::OwnerGone,
             },
-            chunk = read_state(self.state_in.as_mut()), if may_read_state && self.state_in.is_some() => Input::State(chunk),
-            stream = self.connection.accept_uni(), if self.state_in.is_none() => Input::StateStream(stream),
+            event = patient.next(&self.connection, readable) => Input::Stream(event),
         }
     }
 
     fn take(&mut self, input: Input) {
         let session = &mut self.session;
         match input {
-            Input::Control(Ok(Some(chunk))) => {
-                self.streams
-                    .control_in
-                    .feed(&chunk, Channel::Control, session);
-            }
-            Input::State(Ok(Some(chunk))) => {
-                if let Some(state_in) = &mut self.state_in {
-                    state_in.feed(&chunk, Channel::State, session);
-                }
-            }
-            Input::Control(Ok(None)) | Input::State(Ok(None)) => {
-                session.handle_violation(Violation::BadStream);
-            }
-            Input::Control(Err(error)) | Input::State(Err(error)) => {
-                report_read_error(&error, session);
-            }
-            Input::StateStream(Ok(stream)) => self.state_in = Some(Incoming::new(stream)),
-            Input::StateStream(Err(error)) => report_loss(&error, session),
-            Input::Written(Ok(())) | Input::Passed => {}
-            Input::Written(Err(error)) => report_write_error(&error, session),
-            Input::Answer(Some(answer)) => {
-                self.answer = None;
-                session.handle_batch(answer);
+            Input::Stream(event) => self.take_stream_event(event),
+            Input::Passed => {}
+            Input::Answer(Some(answer)) => session.handle_answer(answer),
+            Input::Compared(step) => {
+                self.compared = None;
+                let everything = || Step::Differ(vec![KeyRange::default()]);
+                session.handle_compared(step.unwrap_or_else(everything));
             }
             Input::Newest(newest) => session.handle_newest(newest),
             Input::Close(reason) => session.handle_shutdown(reason),
@@ -284,14 +267,35 @@ impl Drive {
         }
     }
 
+    fn take_stream_event(&mut self, event: StreamEvent) {
+        let session = &mut self.session;
+        match event {
+            StreamEvent::Read(channel, Ok(Some(chunk))) => self.streams.take(channel, &chunk.bytes),
+            StreamEvent::Read(_, Ok(None)) => session.handle_violation(Violation::BadStream),
+            StreamEvent::Read(_, Err(error)) => report_read_error(&error, session),
+            StreamEvent::Written(Ok(())) => {}
+            StreamEvent::Written(Err(error)) => report_write_error(&error, session),
+            StreamEvent::Accepted(Ok(stream)) => {
+                if !self.streams.keep_accepted(stream) {
+                    session.handle_violation(Violation::BadStream);
+                }
+            }
+            StreamEvent::Opened(Ok(stream)) => self.streams.keep_opened(stream),
+            StreamEvent::Accepted(Err(error)) | StreamEvent::Opened(Err(error)) => {
+                report_loss(&error, session);
+            }
+        }
+    }
+
     fn obey(&mut self) {
         let orders = *self.orders.borrow_and_update();
         if let Some(reason) = orders.close {
             self.session.handle_shutdown(reason);
         } else if orders.subscribe && self.resume_writer.is_none() {
-            let (cursor, writer) = self.resume.begin();
+            let (mut offer, writer) = self.resume.begin();
+            offer.compare &= self.compares;
             self.resume_writer = Some(writer);
-            self.session.handle_subscribe(cursor);
+            self.session.handle_subscribe(offer);
         }
     }
 
@@ -353,7 +357,7 @@ fn origins(settings: &Settings, peer: &SpiffeId) -> Origins {
 
 fn event_of(delivery: Delivery) -> PeerEvent {
     match delivery {
-        Delivery::SnapshotBegin => PeerEvent::SnapshotBegin,
+        Delivery::SnapshotBegin(ranges) => PeerEvent::SnapshotBegin(ranges),
         Delivery::Updates(updates) => PeerEvent::Updates(updates),
         Delivery::SnapshotEnd => PeerEvent::SnapshotEnd,
         Delivery::Progress(cursor) => PeerEvent::Progress(cursor),
@@ -365,21 +369,15 @@ fn note_passed(event: &PeerEvent, resume: Option<&ResumeWriter>, is_up_reported:
     let note = |delivery: &Delivery| resume.into_iter().for_each(|r| r.note(delivery));
     match event {
         PeerEvent::Up { .. } => *is_up_reported = true,
-        PeerEvent::SnapshotBegin => note(&Delivery::SnapshotBegin),
+        PeerEvent::SnapshotBegin(_) => note(&Delivery::SnapshotBegin(Vec::new())),
         PeerEvent::Progress(cursor) => note(&Delivery::Progress(*cursor)),
         PeerEvent::Subscribed { .. }
+        | PeerEvent::Compare { .. }
         | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
         | PeerEvent::Rtt(_)
         | PeerEvent::Refused(_)
         | PeerEvent::Down { .. }
         | PeerEvent::Unreachable { .. } => {}
-    }
-}
-
-async fn read_state(stream: Option<&mut Incoming>) -> Result<Option<Chunk>, ReadError> {
-    match stream {
-        Some(stream) => stream.read().await,
-        None => std::future::pending().await,
     }
 }

@@ -11,13 +11,16 @@ use std::{
 };
 
 use certs::identity::SpiffeId;
-use cluster_registry::store::Cursor;
+use cluster_registry::{
+    digest::{KeyRange, Step, Summary},
+    store::Cursor,
+};
 pub use mesh_gateway_core::{
     instance::Instance,
     reason::{DownReason, GoodbyeReason, Refusal},
     update::Update,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The number of a session, unique within the process and growing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,8 +86,8 @@ pub struct Report {
 /// What happened in a session.
 ///
 /// The order is `Up`, then any of the middle ones, then exactly one `Down`; a dialer's attempt that does not get that far is
-/// one `Unreachable` alone. Updates between `SnapshotBegin` and `SnapshotEnd` are everything the peer has: what was known and is
-/// not said again is gone. Another `SnapshotBegin` before the end starts the snapshot over.
+/// one `Unreachable` alone. Updates between `SnapshotBegin` and `SnapshotEnd` are everything the peer has in the ranges: what was
+/// known there and is not said again is gone. Another `SnapshotBegin` before the end starts the snapshot over.
 #[derive(Debug, Clone)]
 pub enum PeerEvent {
     /// Both sides have accepted each other.
@@ -105,8 +108,15 @@ pub enum PeerEvent {
         /// Whether what is known of the peer still counts; if not, a snapshot follows.
         resumed: bool,
     },
-    /// The peer begins to say everything it has.
-    SnapshotBegin,
+    /// What is held of the peer is to be compared with what it has; without an answer, it says everything.
+    Compare {
+        /// What it has.
+        theirs: Vec<Summary>,
+        /// Where the answer goes.
+        reply: mpsc::Sender<Step>,
+    },
+    /// The peer begins to say everything it has in these ranges of keys.
+    SnapshotBegin(Vec<KeyRange>),
     /// The newest state of some keys.
     Updates(Vec<Update>),
     /// The peer has said everything it has.

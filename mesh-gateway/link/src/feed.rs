@@ -1,28 +1,29 @@
 //! The feed: how a session reads the store that it publishes, without owning it.
 
-use cluster_registry::store::{Batch, Cursor, Epoch, ResumeError, Store};
+use cluster_registry::store::{Cursor, Epoch, Store};
+use mesh_gateway_core::question::{Answer, Question, Reader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many requests may wait for the store's owner: one for each session that is catching up at the same time.
 const REQUEST_DEPTH: usize = 64;
 
-/// A request for the next changes of a store.
+/// A question to a store.
 #[derive(Debug)]
 pub struct FetchRequest {
     /// The epoch of the feed that it was made through, which tells feeds apart that share their requests' receiver.
     pub epoch: Epoch,
-    /// Where the reader stands; `None` reads from the very beginning.
-    pub after: Option<Cursor>,
-    /// The most changes to give.
+    /// What is asked.
+    pub question: Question,
+    /// The most resources to give.
     pub limit: usize,
     /// Where the answer goes; dropping it ends the session.
-    pub reply: oneshot::Sender<Result<Batch, ResumeError>>,
+    pub reply: oneshot::Sender<Answer>,
 }
 
 impl FetchRequest {
     /// Answers from a store.
-    pub fn answer(self, store: &Store) {
-        let answer = store.changes_after(self.after, self.limit);
+    pub fn answer(self, store: &Store, reader: &mut Reader) {
+        let answer = reader.answer(store, &self.question, self.limit);
         // A session that has ended meanwhile needs no answer.
         drop(self.reply.send(answer));
     }

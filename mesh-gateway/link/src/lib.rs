@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asking;
 pub mod dial;
 mod drive;
 pub mod event;

@@ -40,6 +40,8 @@ pub struct Grant {
     pub resume: Resume,
     /// When it is asked for its state.
     pub subscribes: Subscribes,
+    /// Whether who gets the events answers [`PeerEvent::Compare`](crate::event::PeerEvent::Compare).
+    pub compares: bool,
     /// Where its events go.
     pub events: mpsc::Sender<Report>,
 }

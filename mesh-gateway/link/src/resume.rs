@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster_registry::store::Cursor;
 use mesh_gateway_core::{
-    resume::{Generation, Resume as Position},
+    resume::{Generation, Offer, Resume as Position},
     session::Delivery,
 };
 
@@ -23,6 +23,11 @@ impl From<Cursor> for Resume {
 }
 
 impl Resume {
+    /// Something is known of what the peer said, though not up to a position.
+    pub fn holding_some() -> Self {
+        Self(Arc::new(Mutex::new(Position::default().holding_some())))
+    }
+
     /// The position, or `None` to ask for a snapshot.
     pub fn get(&self) -> Option<Cursor> {
         self.lock().cursor()
@@ -34,13 +39,13 @@ impl Resume {
     }
 
     /// What a new session resumes from, and its right to move it; older sessions lose theirs.
-    pub(crate) fn begin(&self) -> (Option<Cursor>, ResumeWriter) {
+    pub(crate) fn begin(&self) -> (Offer, ResumeWriter) {
         let mut position = self.lock();
         let writer = ResumeWriter {
             resume: self.clone(),
             generation: position.begin(),
         };
-        (position.cursor(), writer)
+        (position.offer(), writer)
     }
 
     fn lock(&self) -> MutexGuard<'_, Position> {

@@ -1,4 +1,4 @@
-//! How QUIC is set up for sessions: two streams, small windows, and the session's own heartbeats.
+//! How QUIC is set up for sessions: few streams, small windows, and the session's own heartbeats.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,11 +19,17 @@ const IDLE_TIMEOUT_MS: u32 = 10_000;
 /// RFC 9002 says 333 ms, with which a path that heals is noticed a second later than need be.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// How many streams each side opens for its state: urgent updates, others, and snapshots.
+const STATE_STREAMS: u32 = 3;
+
 /// How much of a stream may be under way: 10 MB/s at a round trip of 100 ms, and all that a peer can make us hold.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Control and state together.
-const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES + 64 * 1024;
+/// All streams together: one of snapshots that waits to be taken leaves the others their windows.
+const CONNECTION_WINDOW_BYTES: u32 = STATE_STREAMS * STREAM_WINDOW_BYTES + 64 * 1024;
+
+/// How much of what is sent may wait to be acknowledged, all streams together; also what is sent again when it is lost.
+const SEND_WINDOW_BYTES: u64 = 1024 * 1024 + 64 * 1024;
 
 /// Why credentials make no QUIC configuration.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +63,19 @@ pub(crate) fn client(
     Ok(config)
 }
 
-/// The dialer opens the control stream, and each side the stream of its own state.
+/// The dialer opens the control stream, and each side the streams of its own state.
 ///
 /// The limits are exact, since quinn makes room for every stream that it allows, and nobody has a use for more.
 fn transport(control_streams: u32) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(control_streams))
-        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(STATE_STREAMS))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None);
     config
 }

@@ -6,6 +6,7 @@ use cluster_registry::{
     import::Namespaces,
     store::{Cursor, Epoch, Scope, Store},
 };
+use mesh_gateway_core::question::Reader;
 use mesh_link::feed::{Feed, FetchRequest};
 use tokio::sync::{mpsc, watch};
 
@@ -17,7 +18,7 @@ const REQUEST_DEPTH: usize = 64;
 pub(super) struct Exports {
     /// The epoch of the next feed.
     next_epoch: Epoch,
-    feeds: BTreeMap<Epoch, (Scope, watch::Sender<Cursor>)>,
+    feeds: BTreeMap<Epoch, (Reader, watch::Sender<Cursor>)>,
     requests_tx: mpsc::Sender<FetchRequest>,
     requests_rx: mpsc::Receiver<FetchRequest>,
 }
@@ -39,8 +40,9 @@ impl Exports {
         let epoch = self.next_epoch;
         self.next_epoch = Epoch(epoch.0 + 1);
         let scope = Scope::new(epoch, namespaces.clone());
-        let (newest_tx, newest) = watch::channel(scope.cursor(store));
-        self.feeds.insert(epoch, (scope, newest_tx));
+        let reader = Reader::new(Some(scope));
+        let (newest_tx, newest) = watch::channel(reader.cursor(store));
+        self.feeds.insert(epoch, (reader, newest_tx));
         Feed {
             newest,
             requests: self.requests_tx.clone(),
@@ -54,8 +56,8 @@ impl Exports {
 
     /// Tells all sessions where the store stands.
     pub(super) fn publish(&self, store: &Store) {
-        for (scope, newest) in self.feeds.values() {
-            let cursor = scope.cursor(store);
+        for (reader, newest) in self.feeds.values() {
+            let cursor = reader.cursor(store);
             newest.send_if_modified(|known| {
                 let is_new = *known != cursor;
                 *known = cursor;
@@ -70,11 +72,9 @@ impl Exports {
     }
 
     /// Answers a request; one through a feed that has ended gets no answer, which ends its session.
-    pub(super) fn answer(&self, request: FetchRequest, store: &Store) {
-        if let Some((scope, _)) = self.feeds.get(&request.epoch) {
-            let answer = scope.changes_after(store, request.after, request.limit);
-            // A session that has ended meanwhile needs no answer.
-            drop(request.reply.send(answer));
+    pub(super) fn answer(&mut self, request: FetchRequest, store: &Store) {
+        if let Some((reader, _)) = self.feeds.get_mut(&request.epoch) {
+            request.answer(store, reader);
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn handle_report(
         PeerEvent::Down { .. } => {
             node.seat.leave(session);
         }
-        PeerEvent::SnapshotBegin if is_current => node.has_said_tunnel = Some(false),
+        PeerEvent::SnapshotBegin(_) if is_current => node.has_said_tunnel = Some(false),
         PeerEvent::Updates(updates) if is_current => {
             for update in updates {
                 apply(node, registry, cluster, name, update);
@@ -64,7 +64,8 @@ pub(super) fn handle_report(
             tracing::warn!(node = %name, reason = refusal.label(), "an agent's update is refused");
         }
         PeerEvent::Subscribed { .. }
-        | PeerEvent::SnapshotBegin
+        | PeerEvent::Compare { .. }
+        | PeerEvent::SnapshotBegin(_)
         | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
         | PeerEvent::Rtt(_)

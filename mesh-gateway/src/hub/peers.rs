@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -73,6 +74,20 @@ impl Peer {
         self.state = PeerState::Connected;
         self.reason = None;
         self.holding.connect(resumed);
+    }
+
+    /// Notes that it could not be reached, and says so once.
+    pub(super) fn note_unreachable(
+        &mut self,
+        name: &ClusterName,
+        address: Option<SocketAddr>,
+        reason: String,
+    ) {
+        if self.reason.as_ref() != Some(&reason) {
+            tracing::warn!(peer = %name, ?address, reason, "peer is unreachable");
+        }
+        self.seat.address = address.or(self.seat.address);
+        self.reason = Some(reason);
     }
 
     pub(super) fn lose(&mut self, reason: String, now: Instant, wall: SystemTime) {

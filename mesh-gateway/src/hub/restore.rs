@@ -58,6 +58,7 @@ impl Hub {
                 continue;
             };
             peer.holding.lose(now);
+            peer.resume = Resume::holding_some();
             // Under other grants or limits, other things would have been taken.
             let is_as_it_was =
                 peer.spec.grants == link.spec.grants && peer.spec.limits == link.spec.limits;

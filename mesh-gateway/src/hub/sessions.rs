@@ -2,9 +2,16 @@
 
 use std::time::{Instant, SystemTime};
 
-use cluster_registry::{cluster::Control, name::ClusterName, service::Timestamp, store::Cursor};
+use cluster_registry::{
+    cluster::Control,
+    digest::{Step, Summary},
+    name::ClusterName,
+    service::Timestamp,
+    store::Cursor,
+};
 use isthmus_daemon::trace;
 use mesh_link::event::{GoodbyeReason, PeerEvent, Report, SessionId, Update};
+use tokio::sync::mpsc;
 
 use super::{Hub, status};
 use crate::metrics::{PeerLabels, ReasonLabels};
@@ -34,15 +41,14 @@ impl Hub {
                 }
             }
             PeerEvent::Unreachable { address, reason } if !peer.seat.is_taken() => {
-                if peer.reason.as_ref() != Some(&reason) {
-                    tracing::warn!(peer = %name, ?address, reason, "peer is unreachable");
-                }
-                peer.seat.address = address.or(peer.seat.address);
-                peer.reason = Some(reason);
+                peer.note_unreachable(name, address, reason);
             }
-            PeerEvent::SnapshotBegin if is_current => {
+            PeerEvent::Compare { theirs, reply } if is_current => {
+                self.compare(name, &theirs, &reply);
+            }
+            PeerEvent::SnapshotBegin(ranges) if is_current => {
                 peer.holding.handle_snapshot_begin();
-                self.registry.handle_import_begin(name);
+                self.registry.handle_import_begin(name, &ranges);
             }
             PeerEvent::Progress(cursor) if is_current => self.note_progress(name, cursor),
             PeerEvent::Updates(updates) if is_current => self.import(name, updates),
@@ -65,13 +71,21 @@ impl Hub {
             }
             PeerEvent::Unreachable { .. }
             | PeerEvent::Subscribed { .. }
-            | PeerEvent::SnapshotBegin
+            | PeerEvent::Compare { .. }
+            | PeerEvent::SnapshotBegin(_)
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd
             | PeerEvent::Rtt(_)
             | PeerEvent::Refused(_)
             | PeerEvent::Progress(_) => {}
         }
+    }
+
+    /// Answers what a peer says it has, from what it said; without a link there is no answer.
+    fn compare(&mut self, name: &ClusterName, theirs: &[Summary], reply: &mpsc::Sender<Step>) {
+        let step = self.registry.compare_imports(name, theirs);
+        // The session may have ended.
+        step.into_iter().for_each(|step| drop(reply.try_send(step)));
     }
 
     fn note_connected(&mut self, name: &ClusterName, resumed: bool) {

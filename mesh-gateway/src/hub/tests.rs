@@ -154,7 +154,7 @@ async fn a_changed_export_filter_ends_the_session_and_starts_over_with_a_snapsho
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(known.changes.len(), 1);
+    assert_eq!(known.changes.len(), 2);
 
     let mut only_bank = link("west");
     only_bank.export_to = bank();

@@ -33,7 +33,7 @@ impl<M: Maps> Reconcile<M> {
             PeerEvent::Unreachable { address, reason } => {
                 self.note_unreachable(address, reason);
             }
-            PeerEvent::SnapshotBegin if is_current => self.replica.handle_snapshot_begin(),
+            PeerEvent::SnapshotBegin(_) if is_current => self.replica.handle_snapshot_begin(),
             PeerEvent::Updates(updates) if is_current => self.take_updates(&updates),
             PeerEvent::SnapshotEnd if is_current => {
                 self.replica.handle_snapshot_end(now());
@@ -57,7 +57,9 @@ impl<M: Maps> Reconcile<M> {
             PeerEvent::Progress(_)
             | PeerEvent::Subscribed { .. }
             // An older session's last words.
-            | PeerEvent::SnapshotBegin
+            | PeerEvent::SnapshotBegin(_)
+            // Whose answer it does not wait for.
+            | PeerEvent::Compare { .. }
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd
             | PeerEvent::Rtt(_)

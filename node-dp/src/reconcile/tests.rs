@@ -6,6 +6,7 @@ mod faults;
 mod life;
 mod rig;
 
+use cluster_registry::digest::KeyRange;
 use std::net::Ipv4Addr;
 
 use cluster_registry::{cluster::Control, name::NodeName};
@@ -51,7 +52,8 @@ async fn a_snapshot_is_planned_then_swept_then_put_to_use() {
     maps.tamper(&MapOp::PutBackend(BackendKey::new(7, 0, 0), strange()));
     let rig = Rig::start(&maps, TunnelKind::None);
     rig.up().await;
-    rig.say(PeerEvent::SnapshotBegin).await;
+    rig.say(PeerEvent::SnapshotBegin(vec![KeyRange::default()]))
+        .await;
     rig.say(PeerEvent::Updates(everything())).await;
     rig.settle().await;
     assert_eq!(maps.take_done(), [], "half a snapshot is not planned");

@@ -1,4 +1,4 @@
-//! A connection between two gateways: its handshake, its four half-streams, and how each end learns of its end.
+//! A connection between two gateways: its handshake, its streams, and how each end learns of its end.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use crate::{drive::Drive, pipe::Pipe};
 pub(crate) fn index_of(channel: Channel) -> usize {
     match channel {
         Channel::Control => 0,
-        Channel::State => 1,
+        Channel::Urgent => 1,
+        Channel::Updates => 2,
+        Channel::Bulk => 3,
     }
 }
-
-/// Both channels.
-pub(crate) const CHANNELS: [Channel; 2] = [Channel::Control, Channel::State];
 
 /// How one end learns that the other has ended the connection.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,7 @@ pub(crate) struct End {
     /// When anything last arrived.
     pub(crate) heard_at: Duration,
     /// What it sends, by channel.
-    pub(crate) out: [Pipe; 2],
+    pub(crate) out: [Pipe; 4],
 }
 
 /// A connection; end 0 has dialled end 1.
@@ -81,7 +80,7 @@ impl Connection {
             is_over: false,
             notice: None,
             heard_at: Duration::ZERO,
-            out: [Pipe::default(), Pipe::default()],
+            out: Default::default(),
         };
         Self {
             ends: [end(dialler), end(listener)],
@@ -107,7 +106,7 @@ impl Connection {
         if receiver.is_over {
             return None;
         }
-        let bytes = CHANNELS
+        let bytes = Channel::ALL
             .into_iter()
             .filter(|channel| receiver.may_read(*channel))
             .filter_map(|channel| sender.out[index_of(channel)].next_arrival());

@@ -6,15 +6,17 @@ use std::{
 };
 
 use cluster_registry::{
+    digest::Summary,
     name::ClusterName,
-    store::{Batch, Cursor, Epoch, ResumeError},
+    store::{Cursor, Epoch},
 };
 use mesh_gateway_core::{
     convert::Origins,
     instance::Instance,
+    question::{Answer, Question},
     reason::{DownReason, GoodbyeReason, Refusal},
-    resume::Generation,
-    session::{Channel, Config, Delivery, Output, Session, Subscription},
+    resume::{Generation, Offer},
+    session::{Channel, Config, Delivery, Features, Half, Output, Session, Subscription},
 };
 
 use crate::{connection::index_of, pipe::Pipe};
@@ -30,6 +32,7 @@ pub(crate) type SessionNumber = u64;
 pub(crate) enum Event {
     Up { resumed: bool },
     Delivery(Delivery),
+    Compare { theirs: Vec<Summary> },
     Refused(Refusal),
     Down,
 }
@@ -45,10 +48,8 @@ pub(crate) struct Drive {
     pub(crate) waiting: VecDeque<Event>,
     pub(crate) up_since: Option<Instant>,
     pub(crate) is_up_reported: bool,
-    wanted: Option<Option<Cursor>>,
-    is_asking: bool,
-    /// The store's answer, and when it arrives.
-    answer: Option<(Duration, Result<Batch, ResumeError>)>,
+    /// What its halves ask the store.
+    halves: [Asking; 2],
     newest: Option<Cursor>,
 }
 
@@ -60,12 +61,21 @@ pub(crate) struct Ended {
     pub(crate) goodbye: Option<GoodbyeReason>,
 }
 
+/// What one half of a publisher asks the store.
+#[derive(Debug, Default)]
+struct Asking {
+    wanted: Option<Question>,
+    is_asking: bool,
+    /// The store's answer, and when it arrives.
+    answer: Option<(Duration, Answer)>,
+}
+
 /// What a session needs from its gateway to begin.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) feed: Epoch,
     pub(crate) generation: Generation,
-    pub(crate) resume: Option<Cursor>,
+    pub(crate) offer: Offer,
     /// The process that the gateway is.
     pub(crate) instance: Instance,
 }
@@ -85,7 +95,8 @@ impl Drive {
             origins: Origins::Own,
             heartbeat_interval: crate::HEARTBEAT_INTERVAL,
             detect_multiplier: 3,
-            subscription: Subscription::Now(grant.resume),
+            subscription: Subscription::Now(grant.offer),
+            features: Features::ALL,
         };
         Self {
             number,
@@ -96,9 +107,7 @@ impl Drive {
             waiting: VecDeque::new(),
             up_since: None,
             is_up_reported: false,
-            wanted: None,
-            is_asking: false,
-            answer: None,
+            halves: Default::default(),
             newest: None,
         }
     }
@@ -106,14 +115,15 @@ impl Drive {
     /// Does what the session wants, until it wants nothing or has ended.
     pub(crate) fn perform(
         &mut self,
-        out: &mut [Pipe; 2],
+        out: &mut [Pipe; 4],
         now: Instant,
     ) -> Result<Option<Ended>, String> {
         let mut goodbye = None;
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(channel, body) => out[index_of(channel)].push(body),
-                Output::Fetch { after } => self.wanted = Some(after),
+                Output::Ask(half, question) => self.halves[half as usize].wanted = Some(question),
+                Output::Compare { theirs } => self.waiting.push_back(Event::Compare { theirs }),
                 Output::Up { resumed, .. } => {
                     self.up_since = Some(now);
                     self.waiting.push_back(Event::Up { resumed });
@@ -123,7 +133,7 @@ impl Drive {
                 Output::LeftOut { key, length } => {
                     return Err(format!("{key:?} of {length} bytes was left out"));
                 }
-                Output::Rtt(_) | Output::Subscribed { .. } => {}
+                Output::Rtt(_) | Output::Subscribed { .. } | Output::Split => {}
                 Output::Close(reason) => goodbye = Some(reason),
                 Output::Down(reason) => return Ok(Some(Ended { reason, goodbye })),
             }
@@ -131,34 +141,44 @@ impl Drive {
         Ok(None)
     }
 
-    /// What to ask the store, if it is to be asked.
-    pub(crate) fn question(&mut self, out: &[Pipe; 2]) -> Option<Option<Cursor>> {
-        if self.is_asking || out[index_of(Channel::State)].waiting_bytes() > HIGH_WATER_BYTES {
+    /// What to ask the store for a half of the publisher, if it is to be asked.
+    pub(crate) fn question(&mut self, half: Half, out: &[Pipe; 4]) -> Option<Question> {
+        let channels: &[Channel] = match half {
+            Half::Live => &[Channel::Urgent, Channel::Updates],
+            Half::Bulk => &[Channel::Bulk],
+        };
+        let waiting = channels.iter().map(|c| out[index_of(*c)].waiting_bytes());
+        let asking = &mut self.halves[half as usize];
+        if asking.is_asking || waiting.sum::<usize>() > HIGH_WATER_BYTES {
             return None;
         }
-        let wanted = self.wanted.take()?;
-        self.is_asking = true;
+        let wanted = asking.wanted.take()?;
+        asking.is_asking = true;
         Some(wanted)
     }
 
     /// The store has answered; it takes a while until the session knows.
-    pub(crate) fn expect_answer(&mut self, at: Duration, answer: Result<Batch, ResumeError>) {
-        self.answer = Some((at, answer));
+    pub(crate) fn expect_answer(&mut self, half: Half, at: Duration, answer: Answer) {
+        self.halves[half as usize].answer = Some((at, answer));
     }
 
-    /// When the store's answer arrives.
+    /// When the store's next answer arrives.
     pub(crate) fn answer_at(&self) -> Option<Duration> {
-        self.answer.as_ref().map(|(at, _)| *at)
+        let answers = self.halves.iter().filter_map(|half| half.answer.as_ref());
+        answers.map(|(at, _)| *at).min()
     }
 
-    /// Takes the store's answer if it has arrived, and returns whether it had.
-    pub(crate) fn take_answer(&mut self, now: Duration) -> bool {
-        let Some((_, answer)) = self.answer.take_if(|(at, _)| *at <= now) else {
-            return false;
-        };
-        self.is_asking = false;
-        self.session.handle_batch(answer);
-        true
+    /// Takes the store's answers that have arrived, and returns whether any had.
+    pub(crate) fn take_answers(&mut self, now: Duration) -> bool {
+        let mut has_taken = false;
+        for asking in &mut self.halves {
+            if let Some((_, answer)) = asking.answer.take_if(|(at, _)| *at <= now) {
+                asking.is_asking = false;
+                has_taken = true;
+                self.session.handle_answer(answer);
+            }
+        }
+        has_taken
     }
 
     /// The store stands here.
@@ -169,11 +189,9 @@ impl Drive {
         }
     }
 
-    /// Whether state may be read: only once the session is up, and the gateway has taken what was read before.
+    /// Whether a frame may be taken: of state only once the gateway has taken what was read before.
     pub(crate) fn may_read(&self, channel: Channel) -> bool {
-        match channel {
-            Channel::Control => true,
-            Channel::State => self.session.may_read_state() && self.waiting.is_empty(),
-        }
+        let waits = channel != Channel::Control && !self.waiting.is_empty();
+        !waits && self.session.may_read(channel)
     }
 }

@@ -54,7 +54,10 @@ pub fn flood(announced: u32, limits: Limits) -> Flood {
     for first in (0..announced).step_by(usize::try_from(IN_A_FRAME).unwrap_or(1)) {
         let frame = first..(first + IN_A_FRAME).min(announced);
         let updates = frame.map(endpoint_update).collect();
-        victim.say(Channel::State, Body::Updates(wire::Updates { updates }));
+        victim.say(
+            Channel::Bulk,
+            Body::Updates(wire::Updates { updates, batch: 0 }),
+        );
         victim.refused.clear();
         let version = u16::try_from(first % 60_000).unwrap_or_default() + 1;
         let (id, value) =

@@ -6,19 +6,23 @@ use std::{
 };
 
 use cluster_registry::{
+    digest::Step,
     import::{Namespaces, Refusal},
     link::LinkSpec,
     name::ClusterName,
     registry::Registry,
     resource::{Resource, ResourceId},
-    store::{Batch, Cursor, Epoch, ResumeError, Scope},
+    store::{Cursor, Epoch, Scope},
 };
 use mesh_gateway_core::{
     backoff::Backoff,
+    convert::encode_for_digest,
     instance::{Incarnation, Instance, InstanceId},
     peering::{Holding, Seat},
+    question::{self, Answer, Reader},
     reason::GoodbyeReason,
     resume::Resume,
+    session::Half,
 };
 
 use crate::{
@@ -80,7 +84,8 @@ pub(crate) struct Report {
 pub(crate) struct Question {
     pub(crate) session: SessionNumber,
     pub(crate) feed: Epoch,
-    pub(crate) after: Option<Cursor>,
+    pub(crate) half: Half,
+    pub(crate) asked: question::Question,
     pub(crate) limit: usize,
 }
 
@@ -117,7 +122,8 @@ pub(crate) enum Order {
     Close(SessionNumber, GoodbyeReason),
     /// A feed has ended, and with it the sessions that read it.
     EndFeed(Epoch),
-    Answer(SessionNumber, Result<Batch, ResumeError>),
+    Answer(SessionNumber, Half, Answer),
+    Compared(SessionNumber, Step),
 }
 
 /// A gateway.
@@ -138,7 +144,7 @@ pub(crate) struct Gateway {
     pub(crate) questions: VecDeque<Question>,
     pub(crate) work_at: Option<Duration>,
     pub(crate) orders: Vec<Order>,
-    feeds: BTreeMap<Epoch, Scope>,
+    feeds: BTreeMap<Epoch, Reader>,
     next_feed: Epoch,
 }
 
@@ -146,6 +152,7 @@ impl Gateway {
     pub(crate) fn new(cluster: ClusterName, life: u64, clock: Clock, hold_time: Duration) -> Self {
         let epoch = Epoch(life * EPOCHS_IN_A_LIFE);
         let mut registry = Registry::new(cluster.clone(), epoch, epoch);
+        registry.digest_with(encode_for_digest);
         registry.keep_tombstones(crate::TOMBSTONES);
         Self {
             registry,
@@ -231,8 +238,10 @@ impl Gateway {
     fn open_feed(&mut self, namespaces: &Namespaces) -> Epoch {
         let epoch = self.next_feed;
         self.next_feed = Epoch(epoch.0 + 1);
-        self.feeds
-            .insert(epoch, Scope::new(epoch, namespaces.clone()));
+        self.feeds.insert(
+            epoch,
+            Reader::new(Some(Scope::new(epoch, namespaces.clone()))),
+        );
         epoch
     }
 
@@ -251,7 +260,7 @@ impl Gateway {
         Some(Grant {
             feed: peer.feed,
             generation: peer.resume.begin(),
-            resume: peer.resume.cursor(),
+            offer: peer.resume.offer(),
             instance: instance_of(self.life),
         })
     }
@@ -261,11 +270,11 @@ impl Gateway {
         let Some(question) = self.questions.pop_front() else {
             return;
         };
-        let order = match self.feeds.get(&question.feed) {
-            Some(scope) => {
+        let order = match self.feeds.get_mut(&question.feed) {
+            Some(reader) => {
                 let exports = self.registry.exports();
-                let answer = scope.changes_after(exports, question.after, question.limit);
-                Order::Answer(question.session, answer)
+                let answer = reader.answer(exports, &question.asked, question.limit);
+                Order::Answer(question.session, question.half, answer)
             }
             None => Order::EndFeed(question.feed),
         };

@@ -5,6 +5,7 @@ mod lies;
 use std::{fmt::Write, time::Duration};
 
 use cluster_registry::{
+    digest::KeyRange,
     import::{Grants, Namespaces},
     link::LinkSpec,
     mcs::Export,
@@ -160,7 +161,10 @@ fn speak_from_the_grave() -> Result<(), String> {
     let before = victim.picture();
     let now = victim.gateway.clock.at(Duration::ZERO);
     let up = || Event::Up { resumed: false };
-    let everything = [Delivery::SnapshotBegin, Delivery::SnapshotEnd];
+    let everything = [
+        Delivery::SnapshotBegin(vec![KeyRange::default()]),
+        Delivery::SnapshotEnd,
+    ];
     let said = everything
         .into_iter()
         .map(|delivery| (3, Event::Delivery(delivery)));

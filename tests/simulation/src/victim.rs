@@ -15,7 +15,8 @@ use mesh_gateway_core::{
     codec::{self, Decoder},
     convert::{Origins, encode_change},
     reason::DownReason,
-    session::{Channel, Config, Output, Session, Subscription},
+    resume::Offer,
+    session::{Channel, Config, Features, Output, Session, Subscription},
     wire::{self, Body},
 };
 
@@ -38,7 +39,7 @@ pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000);
 pub(crate) struct Victim {
     pub(crate) gateway: Gateway,
     session: Session,
-    decoders: [Decoder; 2],
+    decoders: [Decoder; 4],
     now: Instant,
     /// Why something was not taken, by label.
     pub(crate) refused: Vec<&'static str>,
@@ -63,7 +64,7 @@ impl Victim {
         let mut victim = Self {
             gateway,
             session: session(&own, now),
-            decoders: [Decoder::default(), Decoder::default()],
+            decoders: Default::default(),
             now,
             refused: Vec::new(),
             ended: None,
@@ -76,7 +77,7 @@ impl Victim {
     #[cfg(test)]
     fn reconnect(&mut self) {
         self.session = session(&self.gateway.cluster, self.now);
-        self.decoders = [Decoder::default(), Decoder::default()];
+        self.decoders = Default::default();
         self.open();
     }
 
@@ -90,12 +91,18 @@ impl Victim {
             Channel::Control,
             Body::Welcome(wire::Welcome { resumed: false }),
         );
-        self.say(Channel::State, Body::SnapshotBegin(wire::SnapshotBegin {}));
+        self.say(
+            Channel::Bulk,
+            Body::SnapshotBegin(wire::SnapshotBegin::default()),
+        );
     }
 
     /// The peer has said everything.
     pub(crate) fn end_snapshot(&mut self) {
-        self.say(Channel::State, Body::SnapshotEnd(wire::SnapshotEnd {}));
+        self.say(
+            Channel::Bulk,
+            Body::SnapshotEnd(wire::SnapshotEnd::default()),
+        );
     }
 
     /// The peer sends a message.
@@ -109,7 +116,10 @@ impl Victim {
     pub(crate) fn announce(&mut self, of: usize, id: ResourceId, value: Option<Resource>) {
         let update = update(of, id, value);
         let updates = vec![update];
-        self.say(Channel::State, Body::Updates(wire::Updates { updates }));
+        self.say(
+            Channel::Bulk,
+            Body::Updates(wire::Updates { updates, batch: 0 }),
+        );
     }
 
     /// The peer sends bytes.
@@ -141,7 +151,9 @@ impl Victim {
                 Output::Refused(refusal) => self.refused.push(refusal.label()),
                 Output::Down(reason) => self.ended = Some(reason),
                 Output::Send(..)
-                | Output::Fetch { .. }
+                | Output::Ask(..)
+                | Output::Compare { .. }
+                | Output::Split
                 | Output::Up { .. }
                 | Output::Subscribed { .. }
                 | Output::LeftOut { .. }
@@ -216,7 +228,8 @@ fn session(own: &ClusterName, now: Instant) -> Session {
         origins: Origins::Own,
         heartbeat_interval: crate::HEARTBEAT_INTERVAL,
         detect_multiplier: 3,
-        subscription: Subscription::Now(None),
+        subscription: Subscription::Now(Offer::default()),
+        features: Features::ALL,
     };
     Session::new(config, now)
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     cluster::Control,
+    digest::KeyRange,
     import::Grants,
     link::LinkSpec,
     registry::Registry,
@@ -178,7 +179,7 @@ fn a_snapshot_that_leaves_out_what_is_withheld_forgets_it() {
     say_node(&mut east, "west", "n1", &[], &["10.2.0.0/24"]).unwrap();
     say_node(&mut east, "north", "n1", &[], &["10.2.0.0/24"]).unwrap_err();
 
-    east.handle_import_begin(&cluster("north"));
+    east.handle_import_begin(&cluster("north"), &[KeyRange::default()]);
     east.handle_import_end(&cluster("north"));
     gone(&mut east, "west", ResourceId::Node(node_name("n1")));
 

@@ -102,7 +102,7 @@ fn a_restarted_peer_at_its_limit_whose_resources_all_have_new_names_loses_none()
         import(&mut east, service_id(name), Some(web(true, true))).unwrap();
     }
 
-    east.handle_import_begin(&cluster("west"));
+    east.handle_import_begin(&cluster("west"), &[KeyRange::default()]);
     for name in ["c", "d"] {
         import(&mut east, service_id(name), Some(web(true, true))).unwrap();
     }
@@ -119,7 +119,7 @@ fn a_restarted_peer_at_its_limit_whose_resources_all_have_new_names_loses_none()
 #[test]
 fn a_snapshot_keeps_no_more_surplus_than_the_limit() {
     let mut east = limited(2);
-    east.handle_import_begin(&cluster("west"));
+    east.handle_import_begin(&cluster("west"), &[KeyRange::default()]);
 
     let taken = ["a", "b", "c", "d", "e"]
         .map(|name| import(&mut east, service_id(name), Some(web(true, true))).is_ok());

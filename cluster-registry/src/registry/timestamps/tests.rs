@@ -1,6 +1,7 @@
 //! Tests of whose word counts for the age of an export.
 
 use crate::{
+    digest::KeyRange,
     link::LinkSpec,
     mcs::Export,
     registry::{
@@ -58,7 +59,7 @@ fn a_snapshot_that_says_an_export_again_does_not_make_it_younger() {
     import(&mut east, web_id(), Some(exported(1))).unwrap();
 
     east.set_time(Timestamp(2_000));
-    east.handle_import_begin(&cluster("west"));
+    east.handle_import_begin(&cluster("west"), &[KeyRange::default()]);
     import(&mut east, web_id(), Some(exported(1))).unwrap();
     east.handle_import_end(&cluster("west"));
 

@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod digest;
 mod frames;
 mod session;
 mod tape;
 mod watch;
 
+pub use digest::digest;
 pub use frames::frames;
 pub use session::session;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cluster_registry::{
+    digest::{Digest, KeyRange, Level, Part, Step, Summary},
     endpoint::{Conditions, Endpoint},
     name::{ClusterName, ServiceName},
     resource::{Key, Resource, ResourceId},
@@ -13,10 +14,14 @@ use cluster_registry::{
 };
 use mesh_gateway_core::{
     codec::Decoder,
-    convert::{Origins, decode_position, encode_change, encode_position},
+    convert::{
+        Origins, decode_position, encode_change, encode_position, encode_range, encode_summary,
+    },
     instance::{Incarnation, Instance, InstanceId},
+    question::{Answer, Reader},
     reason::{GoodbyeReason, Violation},
-    session::{Channel, Config, Session, Subscription},
+    resume::{Offer, Resume},
+    session::{Channel, Config, Features, Session, Subscription},
     wire::{self, Body, Frame},
 };
 
@@ -39,6 +44,7 @@ pub fn session(bytes: &[u8]) {
 struct World {
     session: Session,
     store: Store,
+    reader: Reader,
     watch: Watch,
     now: Instant,
 }
@@ -47,9 +53,9 @@ impl World {
     fn new(tape: &mut Tape<'_>) -> Self {
         let now = Instant::now();
         let subscription = match tape.byte() % 4 {
-            1 => Subscription::Now(Some(cursor(tape))),
+            1 => Subscription::Now(Resume::from(cursor(tape)).offer()),
             2 => Subscription::Later,
-            _ => Subscription::Now(None),
+            _ => Subscription::Now(Offer::default()),
         };
         let config = Config {
             cluster: name("east"),
@@ -59,10 +65,12 @@ impl World {
             heartbeat_interval: Duration::from_millis(100),
             detect_multiplier: 3,
             subscription,
+            features: Features::ALL,
         };
         Self {
             session: Session::new(config, now),
             store: Store::new(Epoch(1)),
+            reader: Reader::new(None),
             watch: Watch::new(name("west"), subscription == Subscription::Later),
             now,
         }
@@ -77,25 +85,20 @@ impl World {
     }
 
     fn take(&mut self, step: u8, tape: &mut Tape<'_>) {
-        match step % 16 {
+        match step % 20 {
             0 => self.hear_bytes(Channel::Control, tape.bytes()),
-            1 => self.hear_bytes(Channel::State, tape.bytes()),
-            2 => {
-                let heartbeat_interval_ms = tape.short().into();
-                let hello = wire::Hello {
-                    heartbeat_interval_ms,
-                    resume: self.position(tape),
-                    // Of the right length, too long, or none.
-                    instance: vec![1; usize::from(heartbeat_interval_ms.to_le_bytes()[0] % 18)],
-                    replica: "west-1".to_owned(),
-                    optional_features: [vec![], vec!["subscribe".to_owned()]]
-                        [usize::from(tape.byte() % 2)]
-                    .clone(),
-                    deferred: tape.byte() % 4 == 1,
-                    ..wire::Hello::default()
+            1 => self.hear_bytes(channel(tape), tape.bytes()),
+            16 => self.compare(tape),
+            17 | 18 => self.digests(tape),
+            19 => {
+                let batch = u64::from(tape.byte() % 4);
+                let updates = wire::Updates {
+                    batch,
+                    ..updates(tape)
                 };
-                self.hear(Channel::Control, Body::Hello(hello));
+                self.hear_if_read(Channel::Urgent, Body::Updates(updates));
             }
+            2 => self.hear_hello(tape),
             3 => {
                 let resumed = tape.byte() % 2 == 1;
                 self.hear(Channel::Control, Body::Welcome(wire::Welcome { resumed }));
@@ -108,19 +111,46 @@ impl World {
                 };
                 self.hear(Channel::Control, Body::Heartbeat(heartbeat));
             }
-            5 => self.hear(Channel::State, Body::SnapshotBegin(wire::SnapshotBegin {})),
-            6 => self.hear(Channel::State, Body::SnapshotEnd(wire::SnapshotEnd {})),
+            5 => self.begin_snapshot(tape),
+            6 => {
+                let more = tape.byte() % 3 == 1;
+                let end = wire::SnapshotEnd { more };
+                self.hear_if_read(Channel::Bulk, Body::SnapshotEnd(end));
+            }
             7 => {
                 let position = self.position(tape);
-                self.hear(Channel::State, Body::Progress(wire::Progress { position }));
+                let progress = wire::Progress {
+                    position,
+                    urgent_frames: u64::from(tape.byte() % 4),
+                };
+                self.hear_if_read(channel(tape), Body::Progress(progress));
             }
-            8 => self.hear(Channel::State, Body::Updates(updates(tape))),
+            8 => {
+                let updates = updates(tape);
+                self.hear_if_read(channel(tape), Body::Updates(updates));
+            }
             9 => self.wait(Duration::from_millis(tape.short().into())),
             10 => self.answer(tape),
             12 if self.session.is_up() => self.subscribe(tape),
             11 => self.change(tape),
             end => self.end(end, tape),
         }
+    }
+
+    fn hear_hello(&mut self, tape: &mut Tape<'_>) {
+        let heartbeat_interval_ms = tape.short().into();
+        let hello = wire::Hello {
+            heartbeat_interval_ms,
+            resume: self.position(tape),
+            // Of the right length, too long, or none.
+            instance: vec![1; usize::from(heartbeat_interval_ms.to_le_bytes()[0] % 18)],
+            replica: "west-1".to_owned(),
+            optional_features: features(tape),
+            compare: tape.byte() % 2 == 1,
+            deferred: tape.byte() % 4 == 1,
+            ..wire::Hello::default()
+        };
+        self.hear(Channel::Control, Body::Hello(hello));
     }
 
     fn hear_bytes(&mut self, channel: Channel, bytes: &[u8]) {
@@ -157,12 +187,56 @@ impl World {
     /// The store answers what it was asked, or speaks unasked.
     fn answer(&mut self, tape: &mut Tape<'_>) {
         let limit = 1 + usize::from(tape.byte() % 8);
-        let answer = match self.watch.wanted.take() {
-            Some(after) => self.store.changes_after(after, limit),
-            None if limit == 1 => Err(ResumeError::Compacted),
-            None => self.store.changes_after(None, limit),
+        let half = usize::from(tape.byte() % 2);
+        let answer = match self.watch.wanted[half].take() {
+            Some(question) => self.reader.answer(&self.store, &question, limit),
+            None if limit == 1 => Answer::Changes(Err(ResumeError::Compacted)),
+            None => return,
         };
-        self.session.handle_batch(answer);
+        self.session.handle_answer(answer);
+    }
+
+    /// What is known of the peer was compared, or an answer comes unasked.
+    fn compare(&mut self, tape: &mut Tape<'_>) {
+        self.watch.compares = false;
+        let step = match tape.byte() % 3 {
+            0 => Step::Same,
+            1 => Step::Differ(vec![KeyRange::default()]),
+            _ => Step::Finer(vec![summary(tape)]),
+        };
+        self.session.handle_compared(step);
+    }
+
+    fn begin_snapshot(&mut self, tape: &mut Tape<'_>) {
+        let partial = tape.byte() % 2 == 1;
+        let ranges = vec![encode_range(&range(tape), &name("west"))];
+        let begin = wire::SnapshotBegin { partial, ranges };
+        self.hear_if_read(channel(tape), Body::SnapshotBegin(begin));
+    }
+
+    /// The peer speaks of its digests, or of ranges that differ.
+    fn digests(&mut self, tape: &mut Tape<'_>) {
+        let more = tape.byte() % 4 == 1;
+        if tape.byte().is_multiple_of(3) {
+            let ranges = vec![encode_range(&range(tape), &name("east"))];
+            let differing = wire::Differing { ranges, more };
+            return self.hear(Channel::Control, Body::Differing(differing));
+        }
+        let summaries = wire::Summaries {
+            level: u32::from(tape.byte() % 6),
+            summaries: vec![encode_summary(&summary(tape), &name("west"))],
+            more,
+            of_sender: tape.byte() % 2 == 1,
+        };
+        self.hear(Channel::Control, Body::Summaries(summaries));
+    }
+
+    /// A frame that is not sent while the session does not read its stream.
+    fn hear_if_read(&mut self, channel: Channel, body: Body) {
+        let waits = self.session.is_up() && !self.session.may_read(channel);
+        if !waits {
+            self.hear(channel, body);
+        }
     }
 
     /// Either side subscribes, or the peer accepts.
@@ -170,12 +244,19 @@ impl World {
         let resume = self.position(tape);
         let resumed = tape.byte() % 2 == 1;
         match tape.byte() % 4 {
-            0 => self
-                .session
-                .handle_subscribe(resume.as_ref().map(decode_position)),
+            0 => {
+                let offer = Offer {
+                    cursor: resume.as_ref().map(decode_position),
+                    compare: resumed,
+                };
+                self.session.handle_subscribe(offer);
+            }
             1 => self.hear(
                 Channel::Control,
-                Body::Subscribe(wire::Subscribe { resume }),
+                Body::Subscribe(wire::Subscribe {
+                    resume,
+                    compare: resumed,
+                }),
             ),
             2 => self.hear(
                 Channel::Control,
@@ -226,6 +307,53 @@ fn updates(tape: &mut Tape<'_>) -> wire::Updates {
     });
     wire::Updates {
         updates: updates.collect(),
+        batch: 0,
+    }
+}
+
+fn channel(tape: &mut Tape<'_>) -> Channel {
+    [
+        Channel::Urgent,
+        Channel::Updates,
+        Channel::Bulk,
+        Channel::Bulk,
+    ][usize::from(tape.byte() % 4)]
+}
+
+fn features(tape: &mut Tape<'_>) -> Vec<String> {
+    let chosen = tape.byte();
+    let names = ["subscribe", "digests", "streams"].into_iter().enumerate();
+    let names = names.filter(|(bit, _)| chosen & (1 << bit) != 0);
+    names.map(|(_, name)| name.to_owned()).collect()
+}
+
+fn range(tape: &mut Tape<'_>) -> KeyRange {
+    let mut key = || {
+        let number = Some(tape.byte()).filter(|number| *number > 0);
+        number.map(|number| endpoint("west", number).0)
+    };
+    KeyRange {
+        from: key(),
+        until: key(),
+    }
+}
+
+fn summary(tape: &mut Tape<'_>) -> Summary {
+    let range = range(tape);
+    let mut parts = vec![Part {
+        from: range.from.clone(),
+        digest: Digest([tape.byte(); 16]),
+    }];
+    for _ in 0..tape.byte() % 4 {
+        parts.push(Part {
+            from: Some(endpoint("west", tape.byte()).0),
+            digest: Digest([tape.byte(); 16]),
+        });
+    }
+    Summary {
+        level: Level::from_number(tape.byte() % 5).unwrap_or(Level::ROOT),
+        range,
+        parts,
     }
 }
 

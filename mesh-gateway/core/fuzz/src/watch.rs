@@ -1,7 +1,8 @@
 //! Watches what a session puts out, and panics at what no session may.
 
-use cluster_registry::{name::ClusterName, store::Cursor};
+use cluster_registry::name::ClusterName;
 use mesh_gateway_core::{
+    question::Question,
     session::{Channel, Delivery, Output},
     update::Update,
     wire::Body,
@@ -25,7 +26,10 @@ pub(super) struct Watch {
     /// Whether the peer is telling one.
     takes_snapshot: bool,
     /// What the store was asked for and has not answered.
-    pub(super) wanted: Option<Option<Cursor>>,
+    pub(super) wanted: [Option<Question>; 2],
+    /// Whether what is known of the peer is to be compared.
+    pub(super) compares: bool,
+    is_split: bool,
 }
 
 impl Watch {
@@ -39,7 +43,9 @@ impl Watch {
             has_welcomed: false,
             sends_snapshot: false,
             takes_snapshot: false,
-            wanted: None,
+            wanted: [None, None],
+            compares: false,
+            is_split: false,
         }
     }
 
@@ -53,9 +59,18 @@ impl Watch {
         assert!(is_end || !self.has_closed, "after closing came {output:?}");
         match output {
             Output::Send(channel, body) => self.take_sent(channel, body),
-            Output::Fetch { after } => {
-                assert!(self.wanted.is_none(), "two requests are on their way");
-                self.wanted = Some(after);
+            Output::Ask(half, question) => {
+                let wanted = &mut self.wanted[half as usize];
+                assert!(wanted.is_none(), "two requests are on their way");
+                *wanted = Some(question);
+            }
+            Output::Compare { theirs } => {
+                assert!(!theirs.is_empty() && !self.compares, "compared twice");
+                self.compares = true;
+            }
+            Output::Split => {
+                assert!(!self.has_welcomed && !self.is_split, "split too late");
+                self.is_split = true;
             }
             Output::Up { .. } => {
                 assert!(!self.is_up, "up twice");
@@ -90,30 +105,41 @@ impl Watch {
                 assert!(self.awaits_state, "subscribed twice");
                 Channel::Control
             }
-            Body::Subscribed(_) => Channel::Control,
+            Body::Subscribed(_) | Body::Summaries(_) | Body::Differing(_) => Channel::Control,
             Body::SnapshotBegin(_) => {
                 self.sends_snapshot = true;
-                Channel::State
+                self.ordered()
             }
             Body::SnapshotEnd(_) => {
                 assert!(self.sends_snapshot, "a snapshot ended that had not begun");
                 self.sends_snapshot = false;
-                Channel::State
+                Channel::Bulk
             }
             Body::Progress(_) => {
-                assert!(!self.sends_snapshot, "a position within a snapshot");
-                Channel::State
+                assert!(
+                    self.is_split || !self.sends_snapshot,
+                    "a position within a snapshot"
+                );
+                self.ordered()
             }
-            Body::Updates(_) => Channel::State,
+            Body::Updates(_) if self.is_split => channel,
+            Body::Updates(_) => Channel::Bulk,
         };
         assert_eq!(channel, expected);
         assert!(channel == Channel::Control || self.has_welcomed);
         reads_back(body);
     }
 
+    fn ordered(&self) -> Channel {
+        match self.is_split {
+            true => Channel::Updates,
+            false => Channel::Bulk,
+        }
+    }
+
     fn take_delivery(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::SnapshotBegin => self.takes_snapshot = true,
+            Delivery::SnapshotBegin(_) => self.takes_snapshot = true,
             Delivery::SnapshotEnd => {
                 assert!(self.takes_snapshot, "a snapshot ended that had not begun");
                 self.takes_snapshot = false;

@@ -63,7 +63,7 @@ pub fn decode_position(position: &wire::Position) -> Cursor {
     }
 }
 
-fn decode_origin(
+pub(super) fn decode_origin(
     origin: &str,
     peer: &ClusterName,
     origins: Origins,
@@ -77,7 +77,7 @@ fn decode_origin(
     }
 }
 
-fn decode_id(id: wire::Id) -> Result<ResourceId, Refusal> {
+pub(super) fn decode_id(id: wire::Id) -> Result<ResourceId, Refusal> {
     let node = |name: String| NodeName::parse(&name).map_err(|e| malformed(&e));
     Ok(match id {
         wire::Id::Cluster(wire::ClusterId {}) => ResourceId::Cluster,

@@ -41,7 +41,7 @@ pub fn encode_position(cursor: Cursor) -> wire::Position {
     }
 }
 
-fn encode_id(id: &ResourceId) -> wire::Id {
+pub(super) fn encode_id(id: &ResourceId) -> wire::Id {
     match id {
         ResourceId::Cluster => wire::Id::Cluster(wire::ClusterId {}),
         ResourceId::Node(name) => wire::Id::Node(name.as_str().to_owned()),
@@ -63,7 +63,7 @@ fn encode_id(id: &ResourceId) -> wire::Id {
     }
 }
 
-fn encode_value(value: &Resource) -> wire::Value {
+pub(super) fn encode_value(value: &Resource) -> wire::Value {
     match value {
         Resource::Cluster(cluster) => wire::Value::Cluster(encode_cluster(*cluster)),
         Resource::Node(node) => wire::Value::Node(encode_node(node)),

@@ -70,7 +70,8 @@ fn an_update_that_this_version_cannot_read_costs_the_positions() {
     let mut strange = Vec::new();
     let unknown = wire::Update::default();
     let updates = vec![unknown];
-    push(Part::Updates(wire::Updates { updates }), &mut strange);
+    let updates = wire::Updates { updates, batch: 0 };
+    push(Part::Updates(updates), &mut strange);
     writer.hasher.update(&strange);
     bytes.extend(strange);
     bytes.extend(writer.end(&links()));

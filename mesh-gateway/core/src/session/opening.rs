@@ -12,14 +12,79 @@ use crate::{
     },
     liveness::Echo,
     reason::{DownReason, Violation},
+    resume::Offer,
     wire,
 };
 
-/// The features that this version has beyond the protocol's first one.
-pub(super) const FEATURES: &[&str] = &[SUBSCRIBE];
-
 /// Sessions may be made whose state is asked for later.
 const SUBSCRIBE: &str = "subscribe";
+
+/// What a subscriber knows is compared by digests, where it cannot be continued.
+const DIGESTS: &str = "digests";
+
+/// State is told on streams by kind.
+const STREAMS: &str = "streams";
+
+/// What a side can do beyond the protocol's first version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// It waits to be asked for its state, if it is told to.
+    pub subscribe: bool,
+    /// It compares digests.
+    pub digests: bool,
+    /// It reads and writes state on streams by kind.
+    pub streams: bool,
+}
+
+impl Features {
+    /// All that this version can.
+    pub const ALL: Self = Self {
+        subscribe: true,
+        digests: true,
+        streams: true,
+    };
+
+    /// What the protocol's first version could; a session that has them speaks as it did.
+    pub const FIRST: Self = Self {
+        subscribe: false,
+        digests: false,
+        streams: false,
+    };
+
+    /// How HELLO names them.
+    pub(super) fn names(self) -> Vec<String> {
+        let named = [
+            (self.subscribe, SUBSCRIBE),
+            (self.digests, DIGESTS),
+            (self.streams, STREAMS),
+        ];
+        let present = named.iter().filter(|(is_there, _)| *is_there);
+        present.map(|(_, name)| (*name).to_owned()).collect()
+    }
+
+    /// What both sides have.
+    fn shared(self, hello: &wire::Hello) -> Self {
+        let features = &hello.optional_features;
+        let has = |name: &str| features.iter().any(|feature| feature == name);
+        Self {
+            subscribe: self.subscribe && has(SUBSCRIBE),
+            digests: self.digests && has(DIGESTS),
+            streams: self.streams && has(STREAMS),
+        }
+    }
+
+    fn has(self, name: &str) -> bool {
+        self.names().iter().any(|feature| feature == name)
+    }
+
+    /// What may be offered of what is known.
+    pub(super) fn limit(self, offer: Offer) -> Offer {
+        Offer {
+            compare: offer.compare && self.digests,
+            ..offer
+        }
+    }
+}
 
 /// What the peer's HELLO said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +92,8 @@ pub(super) struct Heard {
     /// The time between two of its heartbeats.
     interval: Duration,
     instance: Option<Instance>,
-    /// Whether it waits to be asked for its state, if it was told to.
-    can_defer: bool,
+    /// What both sides can do.
+    shared: Features,
 }
 
 impl Session {
@@ -40,15 +105,23 @@ impl Session {
         let State::Opening { heard: None, .. } = self.state else {
             return Err(Violation::SecondHello.into());
         };
-        let accepted = check_hello(hello)?;
+        let accepted = check_hello(hello, self.config.features)?;
+        let shared = accepted.shared;
         if let State::Opening { heard, .. } = &mut self.state {
             *heard = Some(accepted);
         }
-        if hello.deferred {
+        if shared.streams {
+            self.publisher.split();
+            self.outputs.push_back(Output::Split);
+        }
+        if hello.deferred && shared.subscribe {
             self.publisher.defer(&mut self.outputs);
         } else {
-            let resume = hello.resume.as_ref().map(decode_position);
-            self.publisher.begin(resume, &mut self.outputs);
+            let offer = Offer {
+                cursor: hello.resume.as_ref().map(decode_position),
+                compare: hello.compare && shared.digests,
+            };
+            self.publisher.begin(offer, &mut self.outputs);
         }
         self.come_up(now);
         Ok(())
@@ -59,7 +132,7 @@ impl Session {
         welcome: &wire::Welcome,
         now: Instant,
     ) -> Result<(), DownReason> {
-        if welcome.resumed && self.config.subscription.resume().is_none() {
+        if welcome.resumed && self.subscriber.offered().cursor.is_none() {
             return Err(Violation::UnexpectedWelcome.into());
         }
         match &mut self.state {
@@ -77,8 +150,11 @@ impl Session {
     }
 
     pub(super) fn hear_subscribe(&mut self, message: &wire::Subscribe) -> Result<(), DownReason> {
-        let resume = message.resume.as_ref().map(decode_position);
-        self.publisher.subscribe(resume, &mut self.outputs)
+        let offer = Offer {
+            cursor: message.resume.as_ref().map(decode_position),
+            compare: message.compare && self.config.features.digests,
+        };
+        self.publisher.subscribe(offer, &mut self.outputs)
     }
 
     pub(super) fn hear_heartbeat(
@@ -104,7 +180,7 @@ impl Session {
                 Some(Heard {
                     interval,
                     instance,
-                    can_defer,
+                    shared,
                 }),
             welcomed: Some(resumed),
             ..
@@ -112,7 +188,7 @@ impl Session {
         else {
             return;
         };
-        let (interval, resumed, can_defer) = (*interval, *resumed, *can_defer);
+        let (interval, resumed, shared) = (*interval, *resumed, *shared);
         let instance = instance.take();
         // Whoever sends more slowly sets the pace: a peer is not silent while it keeps its own interval.
         let pace = interval.max(self.config.heartbeat_interval);
@@ -121,13 +197,14 @@ impl Session {
             .min(MAX_DETECTION);
         self.liveness.watch(detection, now);
         self.state = State::Up;
-        self.subscriber.come_up(resumed, can_defer);
+        self.subscriber
+            .come_up(resumed, shared.subscribe, shared.streams);
         self.outputs.push_back(Output::Up { resumed, instance });
     }
 }
 
 /// What the peer's HELLO says, if it can be accepted.
-fn check_hello(hello: &wire::Hello) -> Result<Heard, DownReason> {
+fn check_hello(hello: &wire::Hello, own: Features) -> Result<Heard, DownReason> {
     let mut features = hello
         .required_features
         .iter()
@@ -139,7 +216,7 @@ fn check_hello(hello: &wire::Hello) -> Result<Heard, DownReason> {
     let missing = hello
         .required_features
         .iter()
-        .find(|f| !FEATURES.contains(&f.as_str()));
+        .find(|feature| !own.has(feature));
     if let Some(feature) = missing {
         let printable = feature.escape_debug().to_string();
         return Err(DownReason::UnsupportedFeature(printable));
@@ -151,7 +228,7 @@ fn check_hello(hello: &wire::Hello) -> Result<Heard, DownReason> {
     Ok(Heard {
         interval,
         instance: instance_of(hello)?,
-        can_defer: hello.optional_features.iter().any(|f| f == SUBSCRIBE),
+        shared: own.shared(hello),
     })
 }
 

@@ -2,13 +2,19 @@
 
 use std::collections::VecDeque;
 
-use cluster_registry::{name::ClusterName, store::Cursor};
+use cluster_registry::{
+    digest::{KeyRange, Step},
+    name::ClusterName,
+    store::Cursor,
+};
 
-use super::{Channel, Config, Delivery, Output, Subscription};
+use super::{Channel, Config, Delivery, Output, Subscription, exchange::Exchange, order::Order};
 use crate::{
-    convert::{Origins, decode_position, decode_update, encode_position},
+    convert::{Origins, decode_position, decode_range, decode_update, encode_position},
     limits::MAX_UPDATES_PER_FRAME,
     reason::{DownReason, Violation},
+    resume::Offer,
+    update::Update,
     wire::{self, Body},
 };
 
@@ -17,7 +23,7 @@ enum State {
     /// The peer is to tell nothing yet; `can_defer` is false before its HELLO, and if it tells everything at once.
     Deferred { can_defer: bool },
     /// The peer was asked to tell its state, and has not accepted.
-    Asked { offered: bool },
+    Asked,
     /// Nothing of what is known counts: a snapshot must come.
     Ignorant,
     /// Within a snapshot.
@@ -32,6 +38,20 @@ pub(super) struct Subscriber {
     peer: ClusterName,
     origins: Origins,
     state: State,
+    /// What the peer was offered to continue from.
+    offered: Offer,
+    /// Whether the peer says state on streams by kind.
+    is_split: bool,
+    order: Order,
+    /// A Progress whose urgent frames are under way.
+    waiting: Option<(Cursor, u64)>,
+    /// A snapshot that begins when the one before has ended.
+    next_snapshot: Option<Vec<KeyRange>>,
+    /// The newest position, while it does not count.
+    reached: Option<Cursor>,
+    exchange: Exchange,
+    /// Whether what is known is being compared.
+    is_comparing: bool,
 }
 
 impl Subscriber {
@@ -43,36 +63,59 @@ impl Subscriber {
                 Subscription::Now(_) => State::Ignorant,
                 Subscription::Later => State::Deferred { can_defer: false },
             },
+            offered: config.offer(),
+            is_split: false,
+            order: Order::default(),
+            waiting: None,
+            next_snapshot: None,
+            reached: None,
+            exchange: Exchange::new(config.peer.clone(), false),
+            is_comparing: false,
         }
+    }
+
+    /// What the peer was offered to continue from.
+    pub(super) fn offered(&self) -> Offer {
+        self.offered
     }
 
     /// Both sides have accepted each other.
-    pub(super) fn come_up(&mut self, resumed: bool, can_defer: bool) {
+    pub(super) fn come_up(&mut self, resumed: bool, can_defer: bool, is_split: bool) {
+        self.is_split = is_split;
         self.state = match self.state {
             State::Deferred { .. } => State::Deferred { can_defer },
-            State::Asked { .. } | State::Ignorant | State::Snapshot | State::Current => {
-                begin(resumed)
-            }
+            State::Asked | State::Ignorant | State::Snapshot | State::Current => begin(resumed),
         };
     }
 
-    /// Whether the peer was asked for its state, and tells it.
-    pub(super) fn is_subscribed(&self) -> bool {
-        match self.state {
-            State::Deferred { .. } | State::Asked { .. } => false,
+    /// Whether the next frame of a stream of state may be taken.
+    pub(super) fn may_read(&self, channel: Channel) -> bool {
+        let is_subscribed = match self.state {
+            State::Deferred { .. } | State::Asked => false,
             State::Ignorant | State::Snapshot | State::Current => true,
-        }
+        };
+        let may = match channel {
+            Channel::Control => return true,
+            Channel::Urgent => self.order.has_room_ahead() && self.order.has_room_in_snapshot(),
+            Channel::Updates => {
+                let must_wait = self.waiting.is_some() || self.next_snapshot.is_some();
+                !must_wait && self.order.has_room_in_snapshot()
+            }
+            Channel::Bulk => !self.is_split || self.state == State::Snapshot,
+        };
+        is_subscribed && may
     }
 
     /// The peer's state is wanted from now on.
-    pub(super) fn subscribe(&mut self, resume: Option<Cursor>, outputs: &mut VecDeque<Output>) {
+    pub(super) fn subscribe(&mut self, offer: Offer, outputs: &mut VecDeque<Output>) {
         match self.state {
             State::Deferred { can_defer: true } => {
-                let resume = resume.map(encode_position);
-                self.state = State::Asked {
-                    offered: resume.is_some(),
-                };
-                let body = Body::Subscribe(wire::Subscribe { resume });
+                self.offered = offer;
+                self.state = State::Asked;
+                let body = Body::Subscribe(wire::Subscribe {
+                    resume: offer.cursor.map(encode_position),
+                    compare: offer.compare,
+                });
                 outputs.push_back(Output::Send(Channel::Control, body));
             }
             // A peer that does not know of subscriptions tells everything from the start: it waits to be read.
@@ -80,7 +123,7 @@ impl Subscriber {
                 self.state = State::Ignorant;
                 outputs.push_back(Output::Subscribed { resumed: false });
             }
-            State::Asked { .. } | State::Ignorant | State::Snapshot | State::Current => {}
+            State::Asked | State::Ignorant | State::Snapshot | State::Current => {}
         }
     }
 
@@ -91,40 +134,117 @@ impl Subscriber {
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
         let resumed = message.resumed;
-        match self.state {
-            State::Asked { offered } if offered || !resumed => {
-                self.state = begin(resumed);
-                outputs.push_back(Output::Subscribed { resumed });
-                Ok(())
-            }
-            State::Asked { .. }
-            | State::Deferred { .. }
-            | State::Ignorant
-            | State::Snapshot
-            | State::Current => Err(Violation::UnexpectedSubscription.into()),
+        let is_offered = self.offered.cursor.is_some() || !resumed;
+        if self.state != State::Asked || !is_offered {
+            return Err(Violation::UnexpectedSubscription.into());
+        }
+        self.state = begin(resumed);
+        outputs.push_back(Output::Subscribed { resumed });
+        Ok(())
+    }
+
+    /// The peer says what it has, in digests.
+    pub(super) fn hear_summaries(
+        &mut self,
+        message: wire::Summaries,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), DownReason> {
+        if !self.offered.compare || self.is_comparing || !self.may_read(Channel::Urgent) {
+            return Err(Violation::MisplacedDigests.into());
+        }
+        if message.level == u32::from(cluster_registry::digest::Level::ROOT.number()) {
+            self.exchange.begin();
+        }
+        if let Some(theirs) = self.exchange.hear(message)? {
+            self.is_comparing = true;
+            outputs.push_back(Output::Compare { theirs });
+        }
+        Ok(())
+    }
+
+    /// What is known was compared with what the peer has.
+    pub(super) fn handle_compared(&mut self, step: Step, outputs: &mut VecDeque<Output>) {
+        if !std::mem::take(&mut self.is_comparing) {
+            return;
+        }
+        match step {
+            Step::Same => self.exchange.say_differing(&[], outputs),
+            Step::Differ(ranges) => self.exchange.say_differing(&ranges, outputs),
+            Step::Finer(summaries) => self.exchange.say(&summaries, outputs),
         }
     }
 
     pub(super) fn begin_snapshot(
         &mut self,
+        channel: Channel,
+        message: wire::SnapshotBegin,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
-        self.state = State::Snapshot;
-        outputs.push_back(Output::Deliver(Delivery::SnapshotBegin));
+        self.check_ordered(channel)?;
+        if message.partial && !self.offered.compare {
+            return Err(Violation::MisplacedDigests.into());
+        }
+        let ranges = if message.partial {
+            let ranges = message.ranges.into_iter();
+            let ranges = ranges.map(|range| decode_range(range, &self.peer));
+            ranges.collect::<Result<Vec<_>, _>>()?
+        } else {
+            vec![KeyRange::default()]
+        };
+        if self.is_split && self.state == State::Snapshot {
+            self.next_snapshot = Some(ranges);
+        } else {
+            self.open_snapshot(ranges, outputs);
+        }
         Ok(())
+    }
+
+    fn open_snapshot(&mut self, ranges: Vec<KeyRange>, outputs: &mut VecDeque<Output>) {
+        self.state = State::Snapshot;
+        deliver(Delivery::SnapshotBegin(ranges), outputs);
+        // What has overtaken this counts within the snapshot too.
+        let ahead = self.order.begin_snapshot();
+        if !ahead.is_empty() {
+            deliver(Delivery::Updates(ahead), outputs);
+        }
     }
 
     pub(super) fn take_updates(
         &mut self,
-        updates: Vec<wire::Update>,
+        channel: Channel,
+        message: wire::Updates,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
-        if self.state == State::Ignorant {
+        if self.state == State::Ignorant && !self.is_split {
             return Err(Violation::NothingToUpdate.into());
         }
-        if updates.len() > MAX_UPDATES_PER_FRAME {
+        if channel != Channel::Bulk && !self.is_split {
+            return Err(Violation::WrongChannel.into());
+        }
+        if message.updates.len() > MAX_UPDATES_PER_FRAME {
             return Err(Violation::TooManyUpdates.into());
         }
+        let mut taken = self.decode(message.updates, outputs);
+        match channel {
+            Channel::Urgent => {
+                if !self.order.take_urgent(message.batch, &taken) {
+                    return Err(Violation::MisplacedUpdates.into());
+                }
+            }
+            Channel::Updates => self.order.take_ordinary(&mut taken),
+            Channel::Bulk if self.is_split => self.order.take_bulk(&mut taken),
+            Channel::Bulk | Channel::Control => {}
+        }
+        if !taken.is_empty() {
+            deliver(Delivery::Updates(taken), outputs);
+        }
+        if channel == Channel::Urgent {
+            self.end_batch_if_whole(outputs);
+        }
+        Ok(())
+    }
+
+    fn decode(&self, updates: Vec<wire::Update>, outputs: &mut VecDeque<Output>) -> Vec<Update> {
         let mut taken = Vec::with_capacity(updates.len());
         for update in updates {
             match decode_update(update, &self.peer, self.origins) {
@@ -132,47 +252,87 @@ impl Subscriber {
                 Err(refusal) => outputs.push_back(Output::Refused(refusal)),
             }
         }
-        if !taken.is_empty() {
-            outputs.push_back(Output::Deliver(Delivery::Updates(taken)));
-        }
-        Ok(())
+        taken
     }
 
     pub(super) fn end_snapshot(
         &mut self,
+        channel: Channel,
+        message: wire::SnapshotEnd,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
+        if channel != Channel::Bulk {
+            return Err(Violation::WrongChannel.into());
+        }
         if self.state != State::Snapshot {
             return Err(Violation::SnapshotNotBegun.into());
         }
-        self.state = State::Current;
-        outputs.push_back(Output::Deliver(Delivery::SnapshotEnd));
+        self.state = begin(!message.more);
+        self.order.end_snapshot();
+        deliver(Delivery::SnapshotEnd, outputs);
+        if let Some(ranges) = self.next_snapshot.take() {
+            self.open_snapshot(ranges, outputs);
+        }
+        self.release_position(outputs);
         Ok(())
     }
 
-    /// A position within a snapshot would let a later session resume from half of everything, so there is none.
+    /// A position within a snapshot would let a later session resume from half of everything, so it waits for the end.
     pub(super) fn progress(
         &mut self,
-        progress: &wire::Progress,
+        channel: Channel,
+        message: &wire::Progress,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
-        match (self.state, &progress.position) {
-            (State::Current, Some(position)) => {
-                let cursor = decode_position(position);
-                outputs.push_back(Output::Deliver(Delivery::Progress(cursor)));
-                Ok(())
-            }
-            (State::Current, None)
-            | (
-                State::Deferred { .. } | State::Asked { .. } | State::Ignorant | State::Snapshot,
-                _,
-            ) => Err(Violation::MisplacedProgress.into()),
+        self.check_ordered(channel)?;
+        let may_be = self.is_split || self.state == State::Current;
+        let Some(position) = message.position.as_ref().filter(|_| may_be) else {
+            return Err(Violation::MisplacedProgress.into());
+        };
+        self.waiting = Some((decode_position(position), message.urgent_frames));
+        self.end_batch_if_whole(outputs);
+        Ok(())
+    }
+
+    fn end_batch_if_whole(&mut self, outputs: &mut VecDeque<Output>) {
+        let whole = self
+            .waiting
+            .take_if(|(_, frames)| self.order.has_urgent(*frames));
+        if let Some((position, _)) = whole {
+            self.order.end_batch();
+            self.reached = Some(position);
+            self.release_position(outputs);
+        }
+    }
+
+    fn release_position(&mut self, outputs: &mut VecDeque<Output>) {
+        if self.state == State::Current
+            && let Some(position) = self.reached.take()
+        {
+            deliver(Delivery::Progress(position), outputs);
+        }
+    }
+
+    /// Checks that a message is on the stream whose order counts.
+    fn check_ordered(&self, channel: Channel) -> Result<(), Violation> {
+        let ordered = match self.is_split {
+            true => Channel::Updates,
+            false => Channel::Bulk,
+        };
+        if channel == ordered {
+            Ok(())
+        } else {
+            Err(Violation::WrongChannel)
         }
     }
 }
 
-fn begin(resumed: bool) -> State {
-    match resumed {
+fn deliver(delivery: Delivery, outputs: &mut VecDeque<Output>) {
+    outputs.push_back(Output::Deliver(delivery));
+}
+
+fn begin(is_current: bool) -> State {
+    match is_current {
         true => State::Current,
         false => State::Ignorant,
     }

@@ -5,10 +5,13 @@ mod subscription;
 
 use std::time::{Duration, Instant};
 
-use cluster_registry::store::{Epoch, Revision};
+use cluster_registry::store::{Batch, Epoch, Page, Revision};
 
 use super::*;
-use crate::instance::{Incarnation, InstanceId};
+use crate::{
+    instance::{Incarnation, InstanceId},
+    resume::Resume,
+};
 
 #[test]
 fn a_session_is_up_only_after_both_hellos_were_accepted() {
@@ -81,8 +84,8 @@ fn every_message_out_of_place_ends_the_session() {
             subscribe(),
             Violation::UnexpectedSubscription,
         ),
-        (Channel::State, hello(), Violation::EarlyState),
-        (Channel::State, begin(), Violation::EarlyState),
+        (Channel::Bulk, hello(), Violation::EarlyState),
+        (Channel::Bulk, begin(), Violation::EarlyState),
     ];
     for (channel, body, violation) in before_hello {
         let now = Instant::now();
@@ -98,7 +101,7 @@ fn every_message_out_of_place_ends_the_session() {
             Violation::UnexpectedWelcome,
         ),
         (Channel::Control, begin(), Violation::WrongChannel),
-        (Channel::State, heartbeat(1), Violation::WrongChannel),
+        (Channel::Bulk, heartbeat(1), Violation::WrongChannel),
         (
             Channel::Control,
             subscribe(),
@@ -109,10 +112,10 @@ fn every_message_out_of_place_ends_the_session() {
             subscribed(),
             Violation::UnexpectedSubscription,
         ),
-        (Channel::State, updates(), Violation::NothingToUpdate),
-        (Channel::State, end(), Violation::SnapshotNotBegun),
+        (Channel::Bulk, updates(), Violation::NothingToUpdate),
+        (Channel::Bulk, end(), Violation::SnapshotNotBegun),
         (
-            Channel::State,
+            Channel::Bulk,
             progress(Some(1)),
             Violation::MisplacedProgress,
         ),
@@ -217,19 +220,23 @@ fn an_old_word_of_the_store_does_not_make_the_session_ask_for_ever() {
     let now = Instant::now();
     let mut session = up(now);
     let empty = |revision| {
-        Ok(Batch {
+        Answer::Changes(Ok(Batch {
             changes: Vec::new(),
             cursor: cursor(revision),
             is_last: true,
-        })
+        }))
     };
-    session.handle_batch(empty(7));
+    session.handle_answer(Answer::Page(Page {
+        changes: Vec::new(),
+        rest: Vec::new(),
+        cursor: cursor(7),
+    }));
     drain(&mut session);
 
     session.handle_newest(Cursor::at(Epoch(99), Revision(1)));
-    let asked = fetches(&drain(&mut session));
-    session.handle_batch(empty(7));
-    let asked_again = fetches(&drain(&mut session));
+    let asked = questions(&drain(&mut session));
+    session.handle_answer(empty(7));
+    let asked_again = questions(&drain(&mut session));
 
     assert_eq!((asked, asked_again), (1, 0));
 }
@@ -258,7 +265,10 @@ fn config(resume: Option<Cursor>) -> Config {
         origins: Origins::Own,
         heartbeat_interval: INTERVAL,
         detect_multiplier: 3,
-        subscription: Subscription::Now(resume),
+        subscription: Subscription::Now(
+            resume.map_or_else(Offer::default, |cursor| Resume::from(cursor).offer()),
+        ),
+        features: Features::ALL,
     }
 }
 
@@ -276,16 +286,16 @@ fn control(session: &mut Session, body: Body, now: Instant) {
 }
 
 fn state(session: &mut Session, body: Body, now: Instant) {
-    session.handle_frame(Channel::State, Frame { body: Some(body) }, now);
+    session.handle_frame(Channel::Bulk, Frame { body: Some(body) }, now);
 }
 
 fn drain(session: &mut Session) -> Vec<Output> {
     std::iter::from_fn(|| session.poll_output()).collect()
 }
 
-fn fetches(outputs: &[Output]) -> usize {
-    let is_fetch = |output: &&Output| matches!(output, Output::Fetch { .. });
-    outputs.iter().filter(is_fetch).count()
+fn questions(outputs: &[Output]) -> usize {
+    let is_question = |output: &&Output| matches!(output, Output::Ask(..));
+    outputs.iter().filter(is_question).count()
 }
 
 fn assert_violation(session: &mut Session, violation: Violation) {
@@ -337,7 +347,7 @@ fn heartbeat(seq: u64) -> Body {
 }
 
 fn begin() -> Body {
-    Body::SnapshotBegin(wire::SnapshotBegin {})
+    Body::SnapshotBegin(wire::SnapshotBegin::default())
 }
 
 fn updates() -> Body {
@@ -345,12 +355,15 @@ fn updates() -> Body {
 }
 
 fn end() -> Body {
-    Body::SnapshotEnd(wire::SnapshotEnd {})
+    Body::SnapshotEnd(wire::SnapshotEnd::default())
 }
 
 fn progress(revision: Option<u64>) -> Body {
     let position = revision.map(|revision| wire::Position { epoch: 1, revision });
-    Body::Progress(wire::Progress { position })
+    Body::Progress(wire::Progress {
+        position,
+        urgent_frames: 0,
+    })
 }
 
 fn cursor(revision: u64) -> Cursor {

@@ -6,14 +6,18 @@
     reason = "a failed unwrap is a failed test, and tests need one real instant to count from"
 )]
 
+mod end;
 mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use cluster_registry::resource::{Key, Resource};
-use mesh_gateway_core::reason::DownReason;
+use mesh_gateway_core::{
+    reason::DownReason,
+    session::{Channel, Features},
+};
 use proptest::prelude::*;
-use world::{INTERVAL, LATENCY, Side, World};
+use world::{INTERVAL, LATENCY, Side, World, index};
 
 #[test]
 fn each_side_learns_what_the_other_has_and_then_each_change() {
@@ -115,7 +119,7 @@ fn a_subscription_resumes_where_another_session_ended() {
 }
 
 #[test]
-fn a_restarted_peer_resyncs_from_a_snapshot() {
+fn a_restarted_peer_is_heard_anew() {
     let mut world = filled();
     world.connect();
     world.run_for(SETTLED);
@@ -131,7 +135,7 @@ fn a_restarted_peer_resyncs_from_a_snapshot() {
 }
 
 #[test]
-fn a_position_below_the_compaction_floor_resyncs_from_a_snapshot() {
+fn a_position_below_the_compaction_floor_is_not_continued() {
     let mut world = filled();
     world.connect();
     world.run_for(SETTLED);
@@ -196,10 +200,92 @@ fn one_change_costs_the_same_few_bytes_whatever_the_rest() {
     assert!(many <= few + 2, "{many} and {few}");
 }
 
-proptest! {
-    #[test]
-    fn any_history_ends_with_each_side_knowing_what_the_other_has(history in any_history()) {
+#[test]
+fn after_a_restart_only_what_differs_is_said() {
+    let said_after_restart = |features: Features| {
         let mut world = World::new();
+        for number in 0..3000 {
+            world.change(Side::East, &format!("s{number}"), Some(80));
+        }
+        Side::BOTH
+            .iter()
+            .for_each(|side| world.end_mut(*side).features = features);
+        world.connect();
+        world.run_for(SETTLED);
+        world.restart(Side::East, 7);
+        world.change(Side::East, "s1", None);
+        world.change(Side::East, "s2", Some(81));
+        world.connect();
+        world.run_for(SETTLED);
+        assert_same(&world);
+        world.end(Side::East).state_bytes
+    };
+
+    let (compared, told) = (
+        said_after_restart(Features::ALL),
+        said_after_restart(Features::FIRST),
+    );
+
+    assert!(
+        compared * 8 < told,
+        "{compared} bytes, {told} without digests"
+    );
+}
+
+#[test]
+fn a_withdrawal_overtakes_a_snapshot_and_is_not_undone_by_it() {
+    let mut world = World::new();
+    for number in 0..30 {
+        world.change(Side::East, &format!("s{number}"), Some(80));
+    }
+    world.end_mut(Side::East).delays[index(Channel::Bulk)] = Duration::from_secs(2);
+    world.connect();
+    world.run_for(Duration::from_millis(100));
+    assert!(world.end(Side::West).known.is_empty());
+
+    world.change(Side::East, "s1", None);
+    world.change(Side::East, "s2", Some(81));
+    world.run_for(Duration::from_millis(200));
+    assert_eq!(world.end(Side::West).known.len(), 1);
+
+    world.run_for(SETTLED);
+    assert_same(&world);
+}
+
+#[test]
+fn a_withdrawal_overtakes_the_update_before_it_and_is_not_undone_by_it() {
+    let mut world = filled();
+    world.connect();
+    world.run_for(SETTLED);
+    world.end_mut(Side::East).delays[index(Channel::Updates)] = Duration::from_millis(200);
+
+    world.change(Side::East, "s1", Some(81));
+    world.change(Side::East, "s1", None);
+    world.change(Side::East, "s2", None);
+    world.change(Side::East, "s2", Some(82));
+    world.run_for(LATENCY * 2);
+    assert_eq!(world.end(Side::West).known.len(), 8);
+
+    world.run_for(SETTLED);
+    assert_same(&world);
+}
+
+proptest! {
+    /// Whatever overtakes what, and whichever versions the sides are of.
+    #[test]
+    fn any_history_ends_with_each_side_knowing_what_the_other_has(
+        history in any_history(),
+        delays in prop::array::uniform2(prop::array::uniform3(0..150u64)),
+        features in prop::array::uniform2(any::<(bool, bool, bool)>()),
+    ) {
+        let mut world = World::new();
+        for ((side, delays), features) in Side::BOTH.into_iter().zip(delays).zip(features) {
+            let [urgent, updates, bulk] = delays.map(Duration::from_millis);
+            let end = world.end_mut(side);
+            end.delays = [Duration::ZERO, urgent, updates, bulk];
+            let (subscribe, digests, streams) = features;
+            end.features = Features { subscribe, digests, streams };
+        }
         for (number, happening) in history.into_iter().enumerate() {
             apply(&mut world, happening, u64::try_from(number).unwrap() + 10);
         }

@@ -1,23 +1,23 @@
 //! Two sessions joined by a simulated connection, under a simulated clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use crate::end::End;
 use bytes::BytesMut;
 use cluster_registry::{
     name::{ClusterName, ServiceName},
     resource::{Key, Resource, ResourceId},
     service::{Protocol, Service, ServicePort},
-    store::{Cursor, Epoch, Store},
+    store::{Epoch, Store},
 };
 use mesh_gateway_core::{
-    codec::{self, Decoder},
+    codec,
     convert::Origins,
     instance::{Incarnation, Instance, InstanceId},
-    reason::DownReason,
-    session::{Channel, Config, Delivery, Output, Session, Subscription},
+    session::{Channel, Config, Output, Session, Subscription},
 };
 
 /// How long a frame travels.
@@ -64,23 +64,6 @@ impl Side {
     }
 }
 
-/// One end: what it publishes and what it knows of the other.
-pub(crate) struct End {
-    pub(crate) store: Store,
-    pub(crate) known: BTreeMap<Key, Resource>,
-    unsaid: BTreeSet<Key>,
-    resume: Option<Cursor>,
-    session: Option<Session>,
-    control: Decoder,
-    state: Decoder,
-    /// State that came before the session was up.
-    early: VecDeque<Vec<u8>>,
-    pub(crate) ups: Vec<bool>,
-    pub(crate) downs: Vec<(Instant, DownReason)>,
-    pub(crate) snapshots: usize,
-    pub(crate) state_bytes: usize,
-}
-
 struct InFlight {
     at: Instant,
     to: Side,
@@ -125,7 +108,7 @@ impl World {
 
     /// Makes a connection, in place of any other.
     pub(crate) fn connect(&mut self) {
-        self.begin(|end| Subscription::Now(end.resume));
+        self.begin(|end| Subscription::Now(end.resume.offer()));
     }
 
     /// Makes a connection on which neither side asks for the other's state yet.
@@ -137,7 +120,7 @@ impl World {
     pub(crate) fn subscribe(&mut self, side: Side) {
         let end = self.end_mut(side);
         if let Some(session) = &mut end.session {
-            session.handle_subscribe(end.resume);
+            session.handle_subscribe(end.resume.offer());
         }
         self.settle();
     }
@@ -156,11 +139,11 @@ impl World {
                 heartbeat_interval: INTERVAL,
                 detect_multiplier: 3,
                 subscription: subscription(end),
+                features: end.features,
             };
+            end.generation = end.resume.begin();
             end.session = Some(Session::new(config, now));
-            end.control = Decoder::default();
-            end.state = Decoder::default();
-            end.early.clear();
+            end.decoders = Default::default();
         }
         self.settle();
     }
@@ -206,6 +189,8 @@ impl World {
             store.put(key.clone(), value.clone(), None);
         }
         *end = End {
+            features: end.features,
+            delays: end.delays,
             store,
             ..End::new(epoch)
         };
@@ -254,23 +239,23 @@ impl World {
         let Some(session) = &mut end.session else {
             return;
         };
-        match frame.channel {
-            Channel::Control => {
-                end.control.push(&frame.bytes);
-                while let Ok(Some(decoded)) = end.control.next_frame() {
-                    session.handle_frame(Channel::Control, decoded, now);
+        end.decoders[index(frame.channel)].push(&frame.bytes);
+        let mut has_read = true;
+        while std::mem::take(&mut has_read) {
+            for channel in Channel::ALL {
+                while session.may_read(channel)
+                    && let Ok(Some(decoded)) = end.decoders[index(channel)].next_frame()
+                {
+                    session.handle_frame(channel, decoded, now);
+                    has_read = true;
                 }
             }
-            Channel::State => end.early.push_back(frame.bytes),
         }
-        while session.may_read_state()
-            && let Some(bytes) = end.early.pop_front()
-        {
-            end.state.push(&bytes);
-            while let Ok(Some(decoded)) = end.state.next_frame() {
-                session.handle_frame(Channel::State, decoded, now);
-            }
-        }
+    }
+
+    fn fly(&mut self, frame: InFlight) {
+        let behind = self.in_flight.partition_point(|other| other.at <= frame.at);
+        self.in_flight.insert(behind, frame);
     }
 
     /// Performs all outputs, and the stores' answers to them.
@@ -294,24 +279,32 @@ impl World {
             Output::Send(channel, body) => {
                 let mut bytes = BytesMut::new();
                 codec::encode(body, &mut bytes);
-                if channel == Channel::State {
+                if channel != Channel::Control {
                     end.state_bytes += bytes.len();
                 }
+                let at = now + LATENCY + end.delays[index(channel)];
                 if !is_cut {
-                    self.in_flight.push_back(InFlight {
-                        at: now + LATENCY,
+                    self.fly(InFlight {
+                        at,
                         to: side.other(),
                         channel,
                         bytes: bytes.to_vec(),
                     });
                 }
             }
-            Output::Fetch { after } => {
-                let answer = end.store.changes_after(after, FETCH_LIMIT);
+            Output::Ask(_, question) => {
+                let answer = end.reader.answer(&end.store, &question, FETCH_LIMIT);
                 if let Some(session) = &mut end.session {
-                    session.handle_batch(answer);
+                    session.handle_answer(answer);
                 }
             }
+            Output::Compare { theirs } => {
+                let step = end.compare(&theirs);
+                if let Some(session) = &mut end.session {
+                    session.handle_compared(step);
+                }
+            }
+            Output::Split => {}
             Output::Up { resumed, instance } => {
                 assert_eq!(instance, Some(side.other().instance()));
                 end.ups.push(resumed);
@@ -330,48 +323,12 @@ impl World {
     }
 }
 
-impl End {
-    fn new(epoch: u64) -> Self {
-        Self {
-            store: Store::new(Epoch(epoch)),
-            known: BTreeMap::new(),
-            unsaid: BTreeSet::new(),
-            resume: None,
-            session: None,
-            control: Decoder::default(),
-            state: Decoder::default(),
-            early: VecDeque::new(),
-            ups: Vec::new(),
-            downs: Vec::new(),
-            snapshots: 0,
-            state_bytes: 0,
-        }
-    }
-
-    fn take(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::SnapshotBegin => {
-                self.resume = None;
-                self.unsaid = self.known.keys().cloned().collect();
-            }
-            Delivery::Updates(updates) => {
-                for update in updates {
-                    self.unsaid.remove(&update.key);
-                    match update.value {
-                        Some(value) => self.known.insert(update.key, value),
-                        None => self.known.remove(&update.key),
-                    };
-                }
-            }
-            Delivery::SnapshotEnd => {
-                self.snapshots += 1;
-                for key in std::mem::take(&mut self.unsaid) {
-                    self.known.remove(&key);
-                }
-            }
-            Delivery::Progress(cursor) => self.resume = Some(cursor),
-        }
-    }
+/// The place of a channel.
+pub(crate) fn index(channel: Channel) -> usize {
+    Channel::ALL
+        .iter()
+        .position(|other| *other == channel)
+        .unwrap()
 }
 
 fn service_key(side: Side, name: &str) -> Key {

@@ -15,12 +15,14 @@ use certs::{
     identity::{Role, SpiffeId, TrustDomain},
 };
 use cluster_registry::{
+    digest::{Step, StoreDigests, Summary},
     name::{ClusterName, ServiceName},
     resource::{Key, Resource, ResourceId},
     service::Service,
     store::{Epoch, Store},
     trace::TraceContext,
 };
+use mesh_gateway_core::{convert::encode_for_digest, question::Reader};
 use mesh_link::{
     dial::Dialer,
     event::{PeerEvent, Report, SessionHandle},
@@ -102,12 +104,13 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn start(epoch: u64) -> Self {
         let mut store = Store::new(Epoch(epoch));
+        let mut reader = Reader::new(None);
         let (feed, mut server) = FeedServer::new(store.cursor());
         let (changes_tx, mut changes) = mpsc::channel::<(Key, bool)>(16);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    Some(request) = server.next() => request.answer(&store),
+                    Some(request) = server.next() => request.answer(&store, &mut reader),
                     Some((key, is_present)) = changes.recv() => {
                         if is_present {
                             store.put(key, Resource::from(Service::default()), Some(TRACE));
@@ -189,6 +192,14 @@ impl Replica {
         }
     }
 
+    fn compare(&self, theirs: &[Summary]) -> Step {
+        let mut store = Store::new(Epoch(0));
+        for (key, value) in &self.known {
+            store.put(key.clone(), value.clone(), None);
+        }
+        StoreDigests::new(encode_for_digest, None).compare(&store, theirs)
+    }
+
     fn take(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up {
@@ -198,7 +209,11 @@ impl Replica {
                 self.handle = Some(handle);
             }
             PeerEvent::Subscribed { resumed } => self.ups.push(resumed),
-            PeerEvent::SnapshotBegin => self.unsaid = self.known.keys().cloned().collect(),
+            PeerEvent::Compare { theirs, reply } => drop(reply.try_send(self.compare(&theirs))),
+            PeerEvent::SnapshotBegin(ranges) => {
+                let is_inside = |key: &&Key| ranges.iter().any(|range| range.contains(key));
+                self.unsaid = self.known.keys().filter(is_inside).cloned().collect();
+            }
             PeerEvent::Updates(updates) => {
                 for update in updates {
                     self.traces.push(update.trace);
@@ -268,6 +283,7 @@ impl Pair {
             feed: west.feed.clone(),
             resume: Resume::default(),
             subscribes: ends.subscribes,
+            compares: true,
             events: west_tx,
         };
         let admitted = ends.admitted;
@@ -288,6 +304,7 @@ impl Pair {
             feed: east.feed.clone(),
             resume: Resume::default(),
             subscribes: Subscribes::Now,
+            compares: true,
             events: east_tx,
             max_backoff: DEFAULT_MAX_BACKOFF,
             seed: 1,

@@ -13,6 +13,7 @@ use std::{
 use certs::identity::{SpiffeId, TrustDomain};
 use clap::Parser;
 use cluster_registry::{
+    digest::KeyRange,
     endpoint::Endpoint,
     import::Namespaces,
     link::{Dial, LinkSpec},
@@ -25,6 +26,7 @@ use cluster_registry::{
 };
 use cluster_registry_kube::source::SourceEvent;
 use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
+use mesh_gateway_core::question::{Answer, Question};
 use mesh_link::{
     event::{GoodbyeReason, Orders, PeerEvent, Report, SessionHandle, SessionId, Update},
     feed::{Feed, FetchRequest},
@@ -242,14 +244,28 @@ impl World {
         after: Option<Cursor>,
     ) -> Option<Result<Batch, ResumeError>> {
         let (reply, answer) = oneshot::channel();
+        let question = match after {
+            Some(after) => Question::Changes { after },
+            None => Question::Page {
+                ranges: vec![KeyRange::default()],
+            },
+        };
         let request = FetchRequest {
             epoch: feed.epoch(),
-            after,
-            limit: 1,
+            question,
+            limit: 1000,
             reply,
         };
         feed.requests.send(request).await.unwrap();
-        answer.await.ok()
+        Some(match answer.await.ok()? {
+            Answer::Changes(changes) => changes,
+            Answer::Page(page) => Ok(Batch {
+                changes: page.changes,
+                cursor: page.cursor,
+                is_last: page.rest.is_empty(),
+            }),
+            Answer::Compared { .. } => panic!("nothing was compared"),
+        })
     }
 
     /// The services whose resources a feed tells, page by page, by namespace and name.
@@ -323,7 +339,9 @@ impl Peer {
             value: Some(value),
             trace: None,
         });
-        world.report(self.report(PeerEvent::SnapshotBegin)).await;
+        world
+            .report(self.report(PeerEvent::SnapshotBegin(vec![KeyRange::default()])))
+            .await;
         let updates = PeerEvent::Updates(updates.into());
         world.report(self.report(updates)).await;
     }

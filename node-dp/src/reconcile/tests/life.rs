@@ -1,5 +1,6 @@
 //! Sessions and agents come and go, and the maps stay as they should.
 
+use cluster_registry::digest::KeyRange;
 use mesh_link::event::DownReason;
 
 use super::*;
@@ -74,7 +75,8 @@ async fn the_words_of_an_older_session_are_ignored() {
 
     let update = gone(endpoint("east", "s1", "10.1.0.1"));
     rig.say_in(older, PeerEvent::Updates(vec![update])).await;
-    rig.say_in(older, PeerEvent::SnapshotBegin).await;
+    rig.say_in(older, PeerEvent::SnapshotBegin(vec![KeyRange::default()]))
+        .await;
     rig.say_in(older, PeerEvent::SnapshotEnd).await;
     let reason = DownReason::Silent;
     rig.say_in(older, PeerEvent::Down { reason }).await;
@@ -93,7 +95,8 @@ async fn a_snapshot_that_breaks_off_takes_nothing_away() {
     maps.take_done();
 
     rig.up().await;
-    rig.say(PeerEvent::SnapshotBegin).await;
+    rig.say(PeerEvent::SnapshotBegin(vec![KeyRange::default()]))
+        .await;
     rig.say(PeerEvent::Updates(vec![endpoint("east", "s1", "10.1.9.9")]))
         .await;
     rig.down().await;

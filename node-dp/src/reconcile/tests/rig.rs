@@ -2,6 +2,7 @@
 //!
 //! Time is paused, so a moment's sleep ends once every task waits for something that only the test can give.
 
+use cluster_registry::digest::KeyRange;
 use std::sync::Arc;
 
 use certs::identity::{SpiffeId, TrustDomain};
@@ -96,7 +97,8 @@ impl Rig {
     /// The session comes up and says everything; waits until all of it is in the maps.
     pub(super) async fn sync(&self, updates: Vec<Update>) {
         self.up().await;
-        self.say(PeerEvent::SnapshotBegin).await;
+        self.say(PeerEvent::SnapshotBegin(vec![KeyRange::default()]))
+            .await;
         self.say(PeerEvent::Updates(updates)).await;
         self.say(PeerEvent::SnapshotEnd).await;
         self.settle().await;

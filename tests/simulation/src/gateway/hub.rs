@@ -35,7 +35,7 @@ impl Gateway {
             Event::Up { resumed } => self.seat(&name, session, resumed),
             Event::Delivery(delivery) if is_current => {
                 match &delivery {
-                    Delivery::SnapshotBegin => peer.holding.handle_snapshot_begin(),
+                    Delivery::SnapshotBegin(_) => peer.holding.handle_snapshot_begin(),
                     Delivery::SnapshotEnd => peer.holding.handle_snapshot_end(),
                     Delivery::Progress(cursor) => peer.holding.handle_progress(*cursor),
                     Delivery::Updates(_) => {}
@@ -46,6 +46,11 @@ impl Gateway {
                     self.ask_again_if_there_is_room(&name);
                 }
             }
+            Event::Compare { theirs } if is_current => {
+                let step = self.registry.compare_imports(&name, &theirs);
+                let answer = step.map(|step| Order::Compared(session, step));
+                self.orders.extend(answer);
+            }
             Event::Refused(refusal) if is_current => {
                 facts.push(Fact::Broken(format!("an update is unreadable: {refusal}")));
             }
@@ -55,7 +60,7 @@ impl Gateway {
                     self.registry.set_control(&name, Control::Lost);
                 }
             }
-            Event::Delivery(_) | Event::Refused(_) => {}
+            Event::Delivery(_) | Event::Compare { .. } | Event::Refused(_) => {}
         }
         Some((name, facts))
     }
@@ -95,7 +100,7 @@ impl Gateway {
     /// Does with what a peer says what the hub does with it.
     pub(crate) fn take(&mut self, name: &ClusterName, delivery: Delivery, facts: &mut Vec<Fact>) {
         match delivery {
-            Delivery::SnapshotBegin => self.registry.handle_import_begin(name),
+            Delivery::SnapshotBegin(ranges) => self.registry.handle_import_begin(name, &ranges),
             Delivery::Updates(updates) => {
                 facts.extend(updates.into_iter().map(|update| self.import(name, update)));
             }

@@ -7,7 +7,7 @@ use crate::scenery;
 
 #[test]
 fn a_frame_of_a_gigabyte_ends_the_session_at_its_header() {
-    for channel in [Channel::Control, Channel::State] {
+    for channel in [Channel::Control, Channel::Bulk] {
         let mut victim = Victim::new(LinkSpec::new(cluster_name(HOSTILE)));
 
         victim.send(channel, &(1_u32 << 30).to_be_bytes());
@@ -26,7 +26,10 @@ fn a_frame_of_as_many_empty_updates_as_fit_ends_the_session() {
     let mut victim = Victim::new(LinkSpec::new(cluster_name(HOSTILE)));
     let updates = vec![wire::Update::default(); 20_000];
 
-    victim.say(Channel::State, Body::Updates(wire::Updates { updates }));
+    victim.say(
+        Channel::Bulk,
+        Body::Updates(wire::Updates { updates, batch: 0 }),
+    );
 
     let violation = DownReason::ProtocolViolation(Violation::TooManyUpdates);
     assert_eq!(victim.ended, Some(violation));

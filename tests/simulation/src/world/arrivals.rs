@@ -3,7 +3,7 @@
 use mesh_gateway_core::{reason::GoodbyeReason, session::Channel};
 
 use super::World;
-use crate::connection::{CHANNELS, Connection, Notice, index_of};
+use crate::connection::{Connection, Notice, index_of};
 
 impl World {
     pub(super) fn advance_connection(&mut self, id: u64) {
@@ -39,14 +39,14 @@ impl World {
             is_touched = true;
             self.take_notice(id, number, notice);
         }
-        for channel in CHANNELS {
+        for channel in Channel::ALL {
             while self.read(id, number, channel, is_open) {
                 is_touched = true;
             }
         }
         let world = self.now;
         if let Some(drive) = self.drive_of(id, number) {
-            is_touched |= drive.take_answer(world);
+            is_touched |= drive.take_answers(world);
         }
         let now = self.clock(gateway);
         if let Some(drive) = self.drive_of(id, number)
@@ -111,13 +111,15 @@ impl World {
                 return false;
             }
         }
-        self.decode(id, number, channel);
+        while self.hand_on(id, number, channel) {}
+        self.settle_end(id, number);
         true
     }
 
-    fn decode(&mut self, id: u64, number: usize, channel: Channel) {
+    /// Hands the next frame that has arrived to the session, if it takes one; returns whether it did.
+    pub(super) fn hand_on(&mut self, id: u64, number: usize, channel: Channel) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
-            return;
+            return false;
         };
         let now = self.gateways[connection.ends[number].gateway]
             .clock
@@ -128,18 +130,19 @@ impl World {
         } else {
             (second, first)
         };
-        let Some(drive) = &mut receiver.drive else {
-            return;
+        let Some(drive) = receiver
+            .drive
+            .as_mut()
+            .filter(|drive| drive.may_read(channel))
+        else {
+            return false;
         };
-        let decoder = &mut sender.out[index_of(channel)].decoder;
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) => drive.session.handle_frame(channel, frame, now),
-                Ok(None) => break,
-                Err(error) => return drive.session.handle_malformed(&error),
-            }
+        match sender.out[index_of(channel)].decoder.next_frame() {
+            Ok(Some(frame)) => drive.session.handle_frame(channel, frame, now),
+            Ok(None) => return false,
+            Err(error) => drive.session.handle_malformed(&error),
         }
-        self.settle_end(id, number);
+        true
     }
 
     /// The listener has no session for whoever dialled.

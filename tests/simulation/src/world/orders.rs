@@ -27,12 +27,19 @@ impl World {
                     self.shut_sessions(gateway, reason, |drive| drive.number == session);
                 }
                 Order::EndFeed(feed) => self.end_feed(gateway, feed),
-                Order::Answer(session, answer) => {
+                Order::Compared(session, step) => {
+                    let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
+                    let mut own = drives.filter_map(|end| end.drive.as_mut());
+                    if let Some(drive) = own.find(|drive| drive.number == session) {
+                        drive.session.handle_compared(step);
+                    }
+                }
+                Order::Answer(session, half, answer) => {
                     let at = self.now + Duration::from_micros(self.rng.u64(0..5000));
                     let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
                     let mut own = drives.filter_map(|end| end.drive.as_mut());
                     if let Some(drive) = own.find(|drive| drive.number == session) {
-                        drive.expect_answer(at, answer);
+                        drive.expect_answer(half, at, answer);
                     }
                 }
             }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_gateway_core::{reason::DownReason, session::Delivery};
+use mesh_gateway_core::{
+    reason::DownReason,
+    session::{Channel, Delivery, Half},
+};
 
 use super::World;
 use crate::{
@@ -92,8 +95,19 @@ impl World {
         }
     }
 
-    /// Does what a session wants, and passes on what it reports, asks and sends.
+    /// Does what a session wants, and passes on what it reports, asks and sends, until nothing that has arrived is left to
+    /// be taken.
     pub(super) fn settle_end(&mut self, id: u64, number: usize) {
+        self.settle_once(id, number);
+        while Channel::ALL
+            .into_iter()
+            .any(|channel| self.hand_on(id, number, channel))
+        {
+            self.settle_once(id, number);
+        }
+    }
+
+    fn settle_once(&mut self, id: u64, number: usize) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -108,13 +122,15 @@ impl World {
             Ok(ended) => ended,
             Err(what) => return self.fail(what),
         };
-        if let Some(after) = drive.question(&end.out) {
-            gateway.questions.push_back(Question {
+        for half in [Half::Live, Half::Bulk] {
+            let asked = drive.question(half, &end.out);
+            gateway.questions.extend(asked.map(|asked| Question {
                 session: drive.number,
                 feed: drive.feed,
-                after,
+                half,
+                asked,
                 limit: self.plan.fetch_limit,
-            });
+            }));
         }
         while gateway.has_room()
             && let Some(event) = drive.waiting.pop_front()
@@ -126,7 +142,7 @@ impl World {
                     self.stats.resumed += u64::from(*resumed);
                 }
                 Event::Delivery(delivery) => note(gateway, drive, delivery),
-                Event::Refused(_) | Event::Down => {}
+                Event::Compare { .. } | Event::Refused(_) | Event::Down => {}
             }
             gateway.reports.push_back(Report {
                 session: drive.number,

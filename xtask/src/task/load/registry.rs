@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context;
 use cluster_registry::{
     cluster::Control,
+    digest::KeyRange,
     endpoint::{Conditions, Endpoint, EndpointPort},
     link::LinkSpec,
     name::{ClusterName, NodeName, PortName, ServiceName},
@@ -177,7 +178,7 @@ fn import(
     cluster: &ClusterName,
     resources: Vec<(Key, Resource)>,
 ) -> anyhow::Result<()> {
-    registry.handle_import_begin(cluster);
+    registry.handle_import_begin(cluster, &[KeyRange::default()]);
     for (key, value) in resources {
         registry.handle_import(cluster, key, Some(value), None)?;
     }

@@ -8,7 +8,7 @@ use super::*;
 fn a_subscription_that_continues_what_was_not_offered_is_a_violation() {
     let now = Instant::now();
     let mut session = deferred(&["subscribe"], now);
-    session.handle_subscribe(None);
+    session.handle_subscribe(Offer::default());
     assert_eq!(
         drain(&mut session),
         [Output::Send(Channel::Control, subscribe())]
@@ -24,7 +24,7 @@ fn a_subscription_that_continues_what_was_not_offered_is_a_violation() {
 fn state_is_not_read_before_it_was_asked_for() {
     let now = Instant::now();
     let mut session = deferred(&["subscribe"], now);
-    assert!(session.is_up() && !session.may_read_state());
+    assert!(session.is_up() && !session.may_read(Channel::Bulk));
 
     state(&mut session, begin(), now);
 
@@ -36,9 +36,9 @@ fn state_is_not_read_before_it_was_asked_for() {
 fn a_peer_that_knows_no_subscriptions_is_read_when_it_is_subscribed_to() {
     let now = Instant::now();
     let mut session = deferred(&[], now);
-    assert!(!session.may_read_state());
+    assert!(!session.may_read(Channel::Bulk));
 
-    session.handle_subscribe(Some(cursor(9)));
+    session.handle_subscribe(Resume::from(cursor(9)).offer());
 
     let subscribed = Output::Subscribed { resumed: false };
     assert_eq!(drain(&mut session), [subscribed]);

@@ -1,0 +1,106 @@
+//! Ranges of keys and their digests, between the registry's types and the wire's.
+
+use cluster_registry::{
+    digest::{Digest, KeyRange, Level, Part, Summary},
+    name::ClusterName,
+    resource::{Key, Resource},
+};
+use prost::Message;
+
+use super::{
+    decode::{Origins, decode_id, decode_origin},
+    encode::{encode_id, encode_value},
+};
+use crate::{reason::Violation, wire};
+
+/// A key and its value as they are digested: an update with its origin and without its trace.
+///
+/// A key alone is an update that says neither that it is gone nor its value.
+pub fn encode_for_digest(key: &Key, value: Option<&Resource>) -> Vec<u8> {
+    let update = wire::Update {
+        id: Some(encode_id(&key.id)),
+        gone: false,
+        value: value.map(encode_value),
+        origin: key.cluster.as_str().to_owned(),
+        trace: Vec::new(),
+    };
+    update.encode_to_vec()
+}
+
+/// A range of keys; `publisher` is the cluster whose store it is of.
+pub fn encode_range(range: &KeyRange, publisher: &ClusterName) -> wire::Range {
+    let key = |key: &Option<Key>| key.as_ref().map(|key| encode_key(key, publisher));
+    wire::Range {
+        from: key(&range.from),
+        until: key(&range.until),
+    }
+}
+
+/// What a side holds in a range.
+pub fn encode_summary(summary: &Summary, publisher: &ClusterName) -> wire::Summary {
+    let parts = summary.parts.iter().enumerate().map(|(n, part)| {
+        let from = part.from.as_ref().filter(|_| n > 0);
+        wire::Part {
+            from: from.map(|key| encode_key(key, publisher)),
+            digest: part.digest.0.to_vec(),
+        }
+    });
+    wire::Summary {
+        range: Some(encode_range(&summary.range, publisher)),
+        parts: parts.collect(),
+    }
+}
+
+/// A range of keys of a publisher's store.
+pub fn decode_range(range: wire::Range, publisher: &ClusterName) -> Result<KeyRange, Violation> {
+    let key = |key: Option<wire::RangeKey>| key.map(|key| decode_key(key, publisher)).transpose();
+    Ok(KeyRange {
+        from: key(range.from)?,
+        until: key(range.until)?,
+    })
+}
+
+/// What the other side holds in a range.
+pub fn decode_summary(
+    level: Level,
+    summary: wire::Summary,
+    publisher: &ClusterName,
+) -> Result<Summary, Violation> {
+    let range = summary.range.ok_or(Violation::MalformedRange)?;
+    let range = decode_range(range, publisher)?;
+    let parts = summary.parts.into_iter().enumerate().map(|(n, part)| {
+        let digest = part.digest.as_slice().try_into();
+        let digest = Digest(digest.map_err(|_not_16_bytes| Violation::MalformedRange)?);
+        let from = match part.from {
+            None if n == 0 => range.from.clone(),
+            None => return Err(Violation::MalformedRange),
+            Some(key) => Some(decode_key(key, publisher)?),
+        };
+        Ok(Part { from, digest })
+    });
+    let parts = parts.collect::<Result<_, _>>()?;
+    Ok(Summary {
+        level,
+        range,
+        parts,
+    })
+}
+
+fn encode_key(key: &Key, publisher: &ClusterName) -> wire::RangeKey {
+    let is_own = key.cluster == *publisher;
+    wire::RangeKey {
+        id: Some(encode_id(&key.id)),
+        origin: match is_own {
+            true => String::new(),
+            false => key.cluster.as_str().to_owned(),
+        },
+    }
+}
+
+fn decode_key(key: wire::RangeKey, publisher: &ClusterName) -> Result<Key, Violation> {
+    let malformed = |_refusal| Violation::MalformedRange;
+    let cluster = decode_origin(&key.origin, publisher, Origins::Any).map_err(malformed)?;
+    let id = key.id.ok_or(Violation::MalformedRange)?;
+    let id = decode_id(id).map_err(malformed)?;
+    Ok(Key { cluster, id })
+}
