@@ -18,6 +18,7 @@ pub mod convert;
 pub mod instance;
 pub mod limits;
 pub mod liveness;
+pub mod packing;
 pub mod peering;
 pub mod question;
 pub mod reason;

@@ -16,6 +16,15 @@ pub const TARGET_FRAME_BYTES: usize = 32 * 1024;
 /// The longest update: a service or endpoint with [`MAX_PORTS`] ports takes about 20 KiB.
 pub const MAX_UPDATE_BYTES: usize = 30 * 1024;
 
+/// The most bytes that a packed frame may unpack to, as more of a hostile one would cost more than a plain one by as much.
+pub const MAX_UNPACKED_BYTES: usize = 128 * 1024;
+
+/// The size at which a publisher closes a packed frame; an update of the longest size still fits behind others.
+pub const TARGET_UNPACKED_BYTES: usize = 96 * 1024;
+
+/// How many times its size a packed frame may unpack to; honest ones reach about 20.
+pub const MAX_PACKING_RATIO: usize = 100;
+
 /// The most updates in a frame: the smallest useful one, a tombstone, takes about 8 bytes.
 pub const MAX_UPDATES_PER_FRAME: usize = 4096;
 

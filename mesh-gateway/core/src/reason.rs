@@ -193,6 +193,9 @@ pub enum Violation {
     /// Urgent updates of a batch that has ended.
     #[error("urgent updates out of place")]
     MisplacedUpdates,
+    /// A packed frame that does not unpack, or to too much.
+    #[error("a packed frame that does not unpack within its limits")]
+    BadPacking,
     /// Progress without a position, or within a snapshot.
     #[error("progress out of place")]
     MisplacedProgress,

@@ -296,6 +296,7 @@ impl Session {
             Body::SnapshotBegin(_)
             | Body::Updates(_)
             | Body::SnapshotEnd(_)
+            | Body::Packed(_)
             | Body::Progress(_) => Err(Violation::WrongChannel.into()),
         }
     }
@@ -305,6 +306,7 @@ impl Session {
         match body {
             Body::SnapshotBegin(begin) => self.subscriber.begin_snapshot(channel, begin, outputs),
             Body::Updates(updates) => self.subscriber.take_updates(channel, updates, outputs),
+            Body::Packed(packed) => self.subscriber.take_packed(channel, &packed, outputs),
             Body::SnapshotEnd(end) => self.subscriber.end_snapshot(channel, end, outputs),
             Body::Progress(progress) => self.subscriber.progress(channel, &progress, outputs),
             Body::Hello(_)

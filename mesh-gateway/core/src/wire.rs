@@ -16,7 +16,7 @@ pub use service::{Endpoint, Export, Exposure, Hints, LoadBalancerIp, Port, Servi
 #[derive(Clone, PartialEq, Message)]
 pub struct Frame {
     /// The message in it.
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub body: Option<Body>,
 }
 
@@ -56,6 +56,9 @@ pub enum Body {
     /// See [`Progress`].
     #[prost(message, tag = "11")]
     Progress(Progress),
+    /// See [`Packed`].
+    #[prost(message, tag = "12")]
+    Packed(Packed),
 }
 
 /// The first message of each side.
@@ -162,6 +165,14 @@ pub struct Updates {
     /// On the stream of urgent updates: how many Progress messages the publisher had sent before.
     #[prost(uint64, tag = "2")]
     pub batch: u64,
+}
+
+/// Updates of a snapshot, compressed.
+#[derive(Clone, PartialEq, Message)]
+pub struct Packed {
+    /// An [`Updates`] message as one frame of Zstandard (RFC 8878).
+    #[prost(bytes = "vec", tag = "1")]
+    pub zstd: Vec<u8>,
 }
 
 /// The publisher has said everything that it has, or that some ranges hold.

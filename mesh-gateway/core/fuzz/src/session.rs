@@ -322,7 +322,9 @@ fn channel(tape: &mut Tape<'_>) -> Channel {
 
 fn features(tape: &mut Tape<'_>) -> Vec<String> {
     let chosen = tape.byte();
-    let names = ["subscribe", "digests", "streams"].into_iter().enumerate();
+    let names = ["subscribe", "digests", "streams", "zstd"]
+        .into_iter()
+        .enumerate();
     let names = names.filter(|(bit, _)| chosen & (1 << bit) != 0);
     names.map(|(_, name)| name.to_owned()).collect()
 }

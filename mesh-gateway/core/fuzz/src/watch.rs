@@ -122,6 +122,10 @@ impl Watch {
                 );
                 self.ordered()
             }
+            Body::Packed(_) => {
+                assert!(self.sends_snapshot, "packed what is no snapshot");
+                Channel::Bulk
+            }
             Body::Updates(_) if self.is_split => channel,
             Body::Updates(_) => Channel::Bulk,
         };

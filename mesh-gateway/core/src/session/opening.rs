@@ -25,6 +25,9 @@ const DIGESTS: &str = "digests";
 /// State is told on streams by kind.
 const STREAMS: &str = "streams";
 
+/// Snapshots are compressed.
+const ZSTD: &str = "zstd";
+
 /// What a side can do beyond the protocol's first version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -34,6 +37,8 @@ pub struct Features {
     pub digests: bool,
     /// It reads and writes state on streams by kind.
     pub streams: bool,
+    /// It unpacks and packs snapshots.
+    pub zstd: bool,
 }
 
 impl Features {
@@ -42,6 +47,7 @@ impl Features {
         subscribe: true,
         digests: true,
         streams: true,
+        zstd: true,
     };
 
     /// What the protocol's first version could; a session that has them speaks as it did.
@@ -49,6 +55,7 @@ impl Features {
         subscribe: false,
         digests: false,
         streams: false,
+        zstd: false,
     };
 
     /// How HELLO names them.
@@ -57,6 +64,7 @@ impl Features {
             (self.subscribe, SUBSCRIBE),
             (self.digests, DIGESTS),
             (self.streams, STREAMS),
+            (self.zstd, ZSTD),
         ];
         let present = named.iter().filter(|(is_there, _)| *is_there);
         present.map(|(_, name)| (*name).to_owned()).collect()
@@ -70,6 +78,7 @@ impl Features {
             subscribe: self.subscribe && has(SUBSCRIBE),
             digests: self.digests && has(DIGESTS),
             streams: self.streams && has(STREAMS),
+            zstd: self.zstd && has(ZSTD),
         }
     }
 
@@ -109,6 +118,9 @@ impl Session {
         let shared = accepted.shared;
         if let State::Opening { heard, .. } = &mut self.state {
             *heard = Some(accepted);
+        }
+        if shared.zstd {
+            self.publisher.pack();
         }
         if shared.streams {
             self.publisher.split();
@@ -197,8 +209,7 @@ impl Session {
             .min(MAX_DETECTION);
         self.liveness.watch(detection, now);
         self.state = State::Up;
-        self.subscriber
-            .come_up(resumed, shared.subscribe, shared.streams);
+        self.subscriber.come_up(resumed, shared);
         self.outputs.push_back(Output::Up { resumed, instance });
     }
 }

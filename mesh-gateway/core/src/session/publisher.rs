@@ -91,6 +91,11 @@ impl Publisher {
         self.frames.is_split = true;
     }
 
+    /// The peer unpacks snapshots.
+    pub(super) fn pack(&mut self) {
+        self.frames.packs = true;
+    }
+
     /// The peer said HELLO and will subscribe later.
     pub(super) fn defer(&mut self, outputs: &mut VecDeque<Output>) {
         self.live = Live::Deferred;

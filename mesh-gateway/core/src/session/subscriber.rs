@@ -8,10 +8,13 @@ use cluster_registry::{
     store::Cursor,
 };
 
-use super::{Channel, Config, Delivery, Output, Subscription, exchange::Exchange, order::Order};
+use super::{
+    Channel, Config, Delivery, Features, Output, Subscription, exchange::Exchange, order::Order,
+};
 use crate::{
     convert::{Origins, decode_position, decode_range, decode_update, encode_position},
     limits::MAX_UPDATES_PER_FRAME,
+    packing,
     reason::{DownReason, Violation},
     resume::Offer,
     update::Update,
@@ -42,6 +45,8 @@ pub(super) struct Subscriber {
     offered: Offer,
     /// Whether the peer says state on streams by kind.
     is_split: bool,
+    /// Whether the peer packs snapshots.
+    unpacks: bool,
     order: Order,
     /// A Progress whose urgent frames are under way.
     waiting: Option<(Cursor, u64)>,
@@ -65,6 +70,7 @@ impl Subscriber {
             },
             offered: config.offer(),
             is_split: false,
+            unpacks: false,
             order: Order::default(),
             waiting: None,
             next_snapshot: None,
@@ -80,8 +86,10 @@ impl Subscriber {
     }
 
     /// Both sides have accepted each other.
-    pub(super) fn come_up(&mut self, resumed: bool, can_defer: bool, is_split: bool) {
-        self.is_split = is_split;
+    pub(super) fn come_up(&mut self, resumed: bool, shared: Features) {
+        let can_defer = shared.subscribe;
+        self.is_split = shared.streams;
+        self.unpacks = shared.zstd;
         self.state = match self.state {
             State::Deferred { .. } => State::Deferred { can_defer },
             State::Asked | State::Ignorant | State::Snapshot | State::Current => begin(resumed),
@@ -242,6 +250,20 @@ impl Subscriber {
             self.end_batch_if_whole(outputs);
         }
         Ok(())
+    }
+
+    /// Takes compressed updates of a snapshot.
+    pub(super) fn take_packed(
+        &mut self,
+        channel: Channel,
+        message: &wire::Packed,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), DownReason> {
+        if !self.unpacks || channel != Channel::Bulk {
+            return Err(Violation::WrongChannel.into());
+        }
+        let updates = packing::unpack(message)?;
+        self.take_updates(channel, updates, outputs)
     }
 
     fn decode(&self, updates: Vec<wire::Update>, outputs: &mut VecDeque<Output>) -> Vec<Update> {

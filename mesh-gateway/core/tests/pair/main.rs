@@ -276,15 +276,20 @@ proptest! {
     fn any_history_ends_with_each_side_knowing_what_the_other_has(
         history in any_history(),
         delays in prop::array::uniform2(prop::array::uniform3(0..150u64)),
-        features in prop::array::uniform2(any::<(bool, bool, bool)>()),
+        features in prop::array::uniform2(any::<(bool, bool, bool, bool)>()),
     ) {
         let mut world = World::new();
         for ((side, delays), features) in Side::BOTH.into_iter().zip(delays).zip(features) {
             let [urgent, updates, bulk] = delays.map(Duration::from_millis);
             let end = world.end_mut(side);
             end.delays = [Duration::ZERO, urgent, updates, bulk];
-            let (subscribe, digests, streams) = features;
-            end.features = Features { subscribe, digests, streams };
+            let (subscribe, digests, streams, zstd) = features;
+            end.features = Features {
+                subscribe,
+                digests,
+                streams,
+                zstd,
+            };
         }
         for (number, happening) in history.into_iter().enumerate() {
             apply(&mut world, happening, u64::try_from(number).unwrap() + 10);

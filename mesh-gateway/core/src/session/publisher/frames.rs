@@ -12,7 +12,8 @@ use prost::Message;
 use super::{Channel, Output, send};
 use crate::{
     convert::{encode_change, encode_position},
-    limits::{MAX_UPDATE_BYTES, MAX_UPDATES_PER_FRAME, TARGET_FRAME_BYTES},
+    limits::{MAX_UPDATE_BYTES, MAX_UPDATES_PER_FRAME, TARGET_FRAME_BYTES, TARGET_UNPACKED_BYTES},
+    packing,
     wire::{self, Body},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Frames {
     cluster: ClusterName,
     /// Whether the peer reads state from streams by kind; else all of it goes onto one, in order.
     pub(super) is_split: bool,
+    /// Whether the peer unpacks snapshots.
+    pub(super) packs: bool,
     /// How many Progress messages were sent.
     batches: u64,
     /// How many frames of urgent updates were sent.
@@ -33,6 +36,7 @@ impl Frames {
         Self {
             cluster,
             is_split: false,
+            packs: false,
             batches: 0,
             urgent_frames: 0,
         }
@@ -63,9 +67,37 @@ impl Frames {
         self.pack(Channel::Updates, ordinary, outputs);
     }
 
-    /// Sends what stands under ranges of keys.
+    /// Sends what stands under ranges of keys: endpoints come by service, so that a frame of them packs well.
     pub(super) fn bulk(&mut self, changes: &[Change], outputs: &mut VecDeque<Output>) {
-        self.pack(Channel::Bulk, changes.iter(), outputs);
+        if !self.packs {
+            self.pack(Channel::Bulk, changes.iter(), outputs);
+            return;
+        }
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let mut frame = wire::Updates::default();
+            let mut bytes = 0;
+            let mut count = 0;
+            for change in rest.iter().take(MAX_UPDATES_PER_FRAME) {
+                let update = encode_change(change, &self.cluster);
+                bytes += update.encoded_len();
+                if bytes > TARGET_UNPACKED_BYTES {
+                    break;
+                }
+                count += 1;
+                frame.updates.push(update);
+            }
+            let (said, later) = rest.split_at(count.max(1));
+            rest = later;
+            let is_short = frame
+                .updates
+                .iter()
+                .all(|u| u.encoded_len() <= MAX_UPDATE_BYTES);
+            match packing::pack(&frame).filter(|_| is_short && count > 0) {
+                Some(packed) => send(Channel::Bulk, Body::Packed(packed), outputs),
+                None => drop(self.pack(Channel::Bulk, said.iter(), outputs)),
+            }
+        }
     }
 
     /// Says that everything up to a position was sent.
@@ -94,8 +126,8 @@ impl Frames {
         let mut frames = 0;
         let mut finish = |frame: &mut wire::Updates, outputs: &mut VecDeque<Output>| {
             let updates = std::mem::take(&mut frame.updates);
-            let body = Body::Updates(wire::Updates { updates, batch });
-            send(channel, body, outputs);
+            let frame = wire::Updates { updates, batch };
+            send(channel, Body::Updates(frame), outputs);
             frames += 1;
         };
         for change in changes {
