@@ -6,6 +6,7 @@ mod failover;
 mod merge;
 pub(crate) mod report;
 mod services;
+mod sync;
 mod tunnel;
 
 use anyhow::bail;
@@ -37,6 +38,8 @@ enum Group {
     Failover,
     /// Holding and merging what many clusters offer.
     Merge,
+    /// Telling one peer everything, one change, and what it missed.
+    Sync,
     /// One TCP stream through the embedded WireGuard against boringtun-cli and against the bare link.
     Tunnel,
 }
@@ -49,7 +52,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let programs = build::programs(build::Profile::Release)?;
     let report = Report { json: args.json };
     let mut failed = Vec::new();
-    for group in [Group::Connect, Group::Failover, Group::Merge, Group::Tunnel] {
+    for group in [
+        Group::Connect,
+        Group::Failover,
+        Group::Merge,
+        Group::Sync,
+        Group::Tunnel,
+    ] {
         if !args.groups.is_empty() && !args.groups.contains(&group) {
             continue;
         }
@@ -57,6 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Group::Connect => connect::run(&programs, report, args.quick),
             Group::Failover => failover::run(&programs, report, args.quick),
             Group::Merge => merge::run(&programs, report, args.quick),
+            Group::Sync => sync::run(&programs, report, args.quick),
             Group::Tunnel => tunnel::run(&programs, report, args.quick),
         };
         if let Err(error) = result {

@@ -6,6 +6,7 @@ mod attempts;
 mod crr;
 mod registry;
 mod stream;
+mod sync;
 mod text;
 
 use std::net::SocketAddr;
@@ -75,6 +76,11 @@ pub(crate) enum Load {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Measures the sync of one peer over loopback, and prints a name and a number a line.
+    Sync {
+        #[command(flatten)]
+        size: sync::Size,
+    },
     /// Answers each HTTP request with a fixed text, on one thread for each connection.
     Text {
         /// Where to listen.
@@ -109,6 +115,7 @@ impl Load {
                 round_ms,
             } => stream::run(&path, rounds, round_ms),
             Self::StreamServe { listen } => stream::serve(listen),
+            Self::Sync { size } => sync::run(size),
             Self::Text { listen, text } => text::serve(listen, &text),
         }
     }

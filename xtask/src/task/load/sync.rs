@@ -1,0 +1,104 @@
+//! What it costs to sync one peer's state, over loopback and real QUIC, in a process of its own; prints a name and a number a
+//! line.
+
+mod ends;
+mod relay;
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use cluster_registry::store::Cursor;
+
+use ends::{Publisher, Subscriber};
+use relay::Relay;
+
+/// What the peer shares.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Size {
+    /// Services.
+    #[arg(long, default_value_t = 500)]
+    services: u32,
+    /// Endpoints of each.
+    #[arg(long, default_value_t = 500)]
+    backends: u32,
+}
+
+/// Changes whose way is measured one by one.
+const CHANGES: u32 = 200;
+
+/// Changes that a reconnect finds.
+const MISSED: u32 = 100;
+
+/// The time between two changes, in which the path falls silent.
+const PAUSE: Duration = Duration::from_millis(7);
+
+/// Measures, and prints what it found.
+pub(crate) fn run(size: Size) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let found = runtime.block_on(measure(size))?;
+    let mut out = std::io::stdout().lock();
+    for (name, number) in found {
+        writeln!(out, "{name} {number}").context("printing")?;
+    }
+    Ok(())
+}
+
+async fn measure(size: Size) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    let endpoints = f64::from(size.services) * f64::from(size.backends);
+    let publisher = Publisher::start(1, size)?;
+    let relay = Relay::start(publisher.address).await?;
+    let started = Instant::now();
+    let mut subscriber = Subscriber::dial(&publisher, relay.address)?;
+    subscriber.until(publisher.newest()).await?;
+    let mut found = vec![
+        ("full_sync_seconds", started.elapsed().as_secs_f64()),
+        ("wire_bytes_per_endpoint", relay.bytes() / endpoints),
+    ];
+    for number in 0..CHANGES {
+        tokio::time::sleep(PAUSE).await;
+        let before = relay.bytes();
+        let started = Instant::now();
+        let newest = publisher.change(number % size.backends, number).await?;
+        subscriber.until(newest).await?;
+        found.push(("change_to_view_ms", millis(started.elapsed())));
+        found.push(("wire_bytes_one_change", relay.bytes() - before));
+    }
+    found.extend(reconnect(&publisher, &mut subscriber, &relay, None).await?);
+    found.extend(reconnect(&publisher, &mut subscriber, &relay, Some(2)).await?);
+    Ok(found)
+}
+
+/// The session ends, some of the state changes, in a new life of the store if there is to be one, and the session comes back.
+async fn reconnect(
+    publisher: &Publisher,
+    subscriber: &mut Subscriber,
+    relay: &Relay,
+    epoch: Option<u64>,
+) -> anyhow::Result<[(&'static str, f64); 2]> {
+    let mut newest: Cursor = match epoch {
+        Some(epoch) => publisher.restart(epoch).await?,
+        None => publisher.newest(),
+    };
+    let before = relay.bytes();
+    let started = Instant::now();
+    subscriber.close();
+    for number in 0..MISSED {
+        newest = publisher.change(number, 10_000 + number).await?;
+    }
+    subscriber.until(newest).await?;
+    let (took, bytes) = (millis(started.elapsed()), relay.bytes() - before);
+    Ok(match epoch {
+        Some(_) => [("epoch_resync_ms", took), ("epoch_resync_bytes", bytes)],
+        None => [("resume_ms", took), ("resume_bytes", bytes)],
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
