@@ -25,6 +25,8 @@ pub(crate) struct Args {
 /// What can be driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Target {
+    /// Two stores that compare digests, and one that lies.
+    Digest,
     /// The decoder of frames.
     Frames,
     /// A session between a hostile peer and a store.
@@ -34,6 +36,7 @@ enum Target {
 impl Target {
     fn name(self) -> &'static str {
         match self {
+            Self::Digest => "digest",
             Self::Frames => "frames",
             Self::Session => "session",
         }
