@@ -10,8 +10,8 @@ pub use agent::{
     PathState, Tunnel, TunnelPeer,
 };
 pub use gateway::{
-    BackendCount, Dns, GatewayStatus, NodeSession, Peer, PeerState, Port, Problem, Service, Source,
-    StorePosition,
+    BackendCount, Dns, GatewayStatus, NodeSession, Peer, PeerState, Port, Problem, Replica,
+    Service, Source, StorePosition,
 };
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Authorise for Admission {
         Ok(Grant {
             feed,
             resume,
-            subscribes: Subscribes::Now,
+            subscribes: Subscribes::Later,
             // What a node announces is one resource.
             compares: matches!(peer.role, Role::Gateway),
             events: self.reports.clone(),

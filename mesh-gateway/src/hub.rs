@@ -5,7 +5,6 @@ mod links;
 mod nodes;
 mod peers;
 mod restore;
-mod seat;
 mod serve;
 mod sessions;
 mod status;

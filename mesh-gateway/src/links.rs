@@ -122,7 +122,7 @@ impl Dialers {
             addresses: link.spec.addresses.clone(),
             feed: link.feed.clone(),
             resume: link.resume.clone(),
-            subscribes: Subscribes::Now,
+            subscribes: Subscribes::Later,
             compares: true,
             events: self.reports.clone(),
             max_backoff: DEFAULT_MAX_BACKOFF,

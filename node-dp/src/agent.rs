@@ -318,7 +318,7 @@ fn spawn_session(
         addresses: config.gateways.clone(),
         feed,
         resume: Resume::default(),
-        subscribes: Subscribes::Now,
+        subscribes: Subscribes::Later,
         compares: false,
         events,
         max_backoff: DEFAULT_MAX_BACKOFF,

@@ -24,7 +24,7 @@ use cluster_registry::{
     trace::TraceContext,
 };
 use isthmus_daemon::{readiness::ReadyGuard, trace};
-use mesh_link::event::Report;
+use mesh_link::{event::Report, seat::Seat};
 use node_dp_core::{
     diff::diff,
     image::MapOp,
@@ -106,7 +106,7 @@ pub(crate) struct Reconcile<M> {
     planner: Planner,
     replica: Replica,
     verdicts: Verdicts,
-    gateway: GatewayState,
+    gateways: Seat,
     /// The services to be planned anew, with the trace of the last change to each.
     dirty: BTreeMap<ServiceName, Option<TraceContext>>,
     needs_sweep: bool,
@@ -146,7 +146,7 @@ impl<M: Maps> Reconcile<M> {
             tunnels,
             writer: Writer::new(maps, metrics.clone()),
             verdicts: Verdicts::default(),
-            gateway: GatewayState::default(),
+            gateways: Seat::default(),
             dirty: BTreeMap::new(),
             needs_sweep: false,
             plan: Arc::default(),

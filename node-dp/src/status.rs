@@ -70,8 +70,9 @@ impl StatusSource {
         let (services, backends) = snapshot.sizes;
         status.gateway = status::GatewayLink {
             address: snapshot.gateway.address,
-            connected: snapshot.gateway.session.is_some(),
+            connected: !snapshot.gateway.replicas.is_empty(),
             rtt_us: snapshot.gateway.rtt.map(micros),
+            replicas: snapshot.gateway.replicas,
         };
         let local = Known {
             index: Some(node_dp_common::LOCAL_CLUSTER),

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Replica;
+
 /// Everything that an agent says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -44,6 +46,8 @@ pub struct GatewayLink {
     pub connected: bool,
     /// The newest round trip, in microseconds.
     pub rtt_us: Option<u64>,
+    /// The sessions that are up, one for each of the gateways.
+    pub replicas: Vec<Replica>,
 }
 
 /// The kernel, and what was chosen for it.

@@ -119,6 +119,24 @@ pub struct Peer {
     pub endpoints: u64,
     /// How many sessions there have been.
     pub sessions: u64,
+    /// The sessions that are up, one for each of its gateways.
+    pub replicas: Vec<Replica>,
+}
+
+/// A session with one of the gateways of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Replica {
+    /// The name that the gateway gives itself; missing for one of a version that does not tell.
+    pub replica: Option<String>,
+    /// The number of its process, in hexadecimal.
+    pub instance: Option<String>,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// The newest round trip, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Whether it is the one that is read; the others take its place when it ends.
+    pub lead: bool,
 }
 
 /// An agent's session with its gateway.

@@ -22,6 +22,7 @@ pub mod packing;
 pub mod peering;
 pub mod question;
 pub mod reason;
+pub mod replicas;
 pub mod resume;
 pub mod saved;
 pub mod session;

@@ -77,3 +77,6 @@ pub const MAX_DETECTION: Duration = Duration::from_secs(3600);
 
 /// How long a session may take from the connection to being up: a round trip and the answer of the store's owner.
 pub const OPENING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The most replicas of one cluster that sessions are held with: one more than the three that survive an upgrade and a fault.
+pub const MAX_REPLICAS: usize = 4;

@@ -23,6 +23,12 @@ pub enum GoodbyeReason {
     Timeout,
     /// The sender's link to the receiver was changed: dialling anew finds the new one.
     LinkChanged,
+    /// The sender has an older session with the same process, by another address.
+    Duplicate,
+    /// The sender has a session with a newer life of the same replica.
+    OlderIncarnation,
+    /// The sender has sessions with as many replicas of the receiver's cluster as it holds.
+    TooManyReplicas,
     /// A code that this version does not know.
     Unknown(u32),
 }
@@ -39,6 +45,9 @@ impl GoodbyeReason {
             Self::UnsupportedFeature => 6,
             Self::Timeout => 7,
             Self::LinkChanged => 8,
+            Self::Duplicate => 9,
+            Self::OlderIncarnation => 10,
+            Self::TooManyReplicas => 11,
             Self::Unknown(code) => code,
         }
     }
@@ -54,6 +63,9 @@ impl GoodbyeReason {
             6 => Self::UnsupportedFeature,
             7 => Self::Timeout,
             8 => Self::LinkChanged,
+            9 => Self::Duplicate,
+            10 => Self::OlderIncarnation,
+            11 => Self::TooManyReplicas,
             other => Self::Unknown(other),
         }
     }
@@ -69,6 +81,9 @@ impl GoodbyeReason {
             Self::UnsupportedFeature => "unsupported_feature",
             Self::Timeout => "timeout",
             Self::LinkChanged => "link_changed",
+            Self::Duplicate => "duplicate",
+            Self::OlderIncarnation => "older_incarnation",
+            Self::TooManyReplicas => "too_many_replicas",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -85,7 +100,10 @@ impl fmt::Display for GoodbyeReason {
             | Self::ProtocolViolation
             | Self::UnsupportedFeature
             | Self::Timeout
-            | Self::LinkChanged) => f.write_str(&known.label().replace('_', " ")),
+            | Self::LinkChanged
+            | Self::Duplicate
+            | Self::OlderIncarnation
+            | Self::TooManyReplicas) => f.write_str(&known.label().replace('_', " ")),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Runs sessions of the protocol over QUIC with mutual TLS: the shell that gateways and node agents share.
 //!
 //! A [`dial::Dialer`] keeps one session with a peer, a [`listen::Listener`] takes sessions from peers that an
-//! [`listen::Authorise`] admits. Each session publishes a [`feed::Feed`] to its peer and reports what the peer says as
+//! [`listen::Authorise`] admits; a [`seat::Seat`] says which of several sessions with replicas of one
+//! peer is subscribed. Each session publishes a [`feed::Feed`] to its peer and reports what the peer says as
 //! [`event::Report`]s. What to say and when is decided by `mesh-gateway-core`.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod identity;
 pub mod listen;
 mod places;
 pub mod resume;
+pub mod seat;
 pub mod settings;
 mod streams;
 pub mod transport;

@@ -121,7 +121,7 @@ impl Hub {
             return;
         };
         tracing::info!(peer = %name, "link is removed; what it shared is withdrawn");
-        peer.seat.close(GoodbyeReason::NotAuthorised);
+        peer.seat.close_all(GoodbyeReason::NotAuthorised);
         peer.resume.clear();
         self.exports.close(&peer.feed);
         self.registry.remove_peer(name);
@@ -144,12 +144,12 @@ impl Hub {
         if old.export_to != new.export_to {
             self.exports.close(&peer.feed);
             peer.feed = self.exports.open(self.registry.exports(), &new.export_to);
-            peer.seat.close(GoodbyeReason::LinkChanged);
+            peer.seat.close_all(GoodbyeReason::LinkChanged);
         }
         if old.grants != new.grants || old.limits != new.limits {
             // What was refused and is granted now must be said again.
             peer.ask_for_everything();
-            peer.seat.close(GoodbyeReason::LinkChanged);
+            peer.seat.close_lead(GoodbyeReason::LinkChanged);
             self.registry.change_peer(new);
         }
     }

@@ -7,9 +7,11 @@ use cluster_registry::{
     registry::Registry,
     resource::{Resource, ResourceId},
 };
-use mesh_link::event::{PeerEvent, Report, Update};
-
-use super::seat::Seat;
+use mesh_gateway_core::replicas::Dialled;
+use mesh_link::{
+    event::{PeerEvent, Report, Update},
+    seat::Seat,
+};
 
 /// A node's agent.
 #[derive(Debug, Default)]
@@ -32,18 +34,17 @@ pub(super) fn handle_report(
 ) {
     let node = nodes.entry(name.clone()).or_default();
     let session = report.session;
-    let is_current = node.seat.is_of(session);
+    let is_current = node.seat.is_led_by(session);
     match report.event {
         PeerEvent::Up {
             address,
             handle,
             resumed: _,
-            instance: _,
+            instance,
             certificate_expires: _,
         } => {
-            if node.seat.take(session, address, handle) {
-                node.has_said_tunnel = None;
-            }
+            let process = (instance, Dialled::There);
+            node.seat.take(session, process, address, handle);
         }
         PeerEvent::Down { .. } => {
             node.seat.leave(session);
@@ -59,7 +60,8 @@ pub(super) fn handle_report(
                 registry.apply_tunnel(name, None, None);
             }
         }
-        PeerEvent::Rtt(rtt) if is_current => node.seat.rtt = Some(rtt),
+        PeerEvent::Subscribed { .. } if is_current => node.has_said_tunnel = None,
+        PeerEvent::Rtt(rtt) => node.seat.note_rtt(session, rtt),
         PeerEvent::Refused(refusal) if is_current => {
             tracing::warn!(node = %name, reason = refusal.label(), "an agent's update is refused");
         }
@@ -68,7 +70,6 @@ pub(super) fn handle_report(
         | PeerEvent::SnapshotBegin(_)
         | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
-        | PeerEvent::Rtt(_)
         | PeerEvent::Refused(_)
         | PeerEvent::Progress(_)
         | PeerEvent::Unreachable { .. } => {}

@@ -9,10 +9,10 @@ use std::{
 
 use cluster_registry::{link::LinkSpec, name::ClusterName};
 use isthmus_daemon::status::PeerState;
-use mesh_gateway_core::peering::Holding;
-use mesh_link::{event::SessionHandle, feed::Feed, resume::Resume};
+use mesh_gateway_core::{peering::Holding, replicas::Dialled};
+use mesh_link::{feed::Feed, resume::Resume, seat::Seat};
 
-use super::{links::Origin, seat::Seat};
+use super::links::Origin;
 
 /// A linked cluster.
 #[derive(Debug)]
@@ -58,22 +58,20 @@ impl Peer {
         }
     }
 
-    /// Whether a session that came up is of use; one that is not is closed.
-    pub(super) fn accepts(&self, resumed: bool, handle: &SessionHandle) -> bool {
-        let checked = self.holding.check(resumed);
-        if let Err(reason) = checked {
-            handle.close(reason);
+    /// Who dials the sessions with it.
+    pub(super) fn dialled(&self, own: &ClusterName) -> Dialled {
+        match self.spec.is_dialled_by(own) {
+            true => Dialled::Here,
+            false => Dialled::There,
         }
-        checked.is_ok()
     }
 
-    pub(super) fn connect(&mut self, resumed: bool, now: SystemTime) {
+    pub(super) fn connect(&mut self, now: SystemTime) {
         if self.state != PeerState::Connected {
             self.since = now;
         }
         self.state = PeerState::Connected;
         self.reason = None;
-        self.holding.connect(resumed);
     }
 
     /// Notes that it could not be reached, and says so once.

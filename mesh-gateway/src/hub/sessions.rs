@@ -1,6 +1,6 @@
 //! What the hub does with the reports of peers' sessions: who is connected, who is lost, and what they announce.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cluster_registry::{
     cluster::Control,
@@ -26,20 +26,22 @@ impl Hub {
             }
             return;
         };
-        let is_current = peer.seat.is_of(session);
+        let is_current = peer.seat.is_led_by(session);
         match event {
             PeerEvent::Up {
                 address,
-                resumed,
+                instance,
+                resumed: _,
                 certificate_expires,
                 handle,
-                instance: _,
             } => {
                 peer.certificate_expires = Some(certificate_expires);
-                if peer.accepts(resumed, &handle) && peer.seat.take(session, address, handle) {
-                    self.note_connected(name, resumed);
+                let process = (instance, peer.dialled(&self.cluster));
+                if peer.seat.take(session, process, address, handle) {
+                    self.note_connected(name);
                 }
             }
+            PeerEvent::Subscribed { resumed } if is_current => self.note_subscribed(name, resumed),
             PeerEvent::Unreachable { address, reason } if !peer.seat.is_taken() => {
                 peer.note_unreachable(name, address, reason);
             }
@@ -57,11 +59,7 @@ impl Hub {
                 self.registry.handle_import_end(name);
                 self.open_feed_if_due(Instant::now());
             }
-            PeerEvent::Rtt(rtt) if is_current => {
-                peer.seat.rtt = Some(rtt);
-                let gauge = self.facts.metrics.peer_rtt.get_or_create(&labels(name));
-                gauge.set(rtt.as_secs_f64());
-            }
+            PeerEvent::Rtt(rtt) => self.note_rtt(name, session, rtt),
             PeerEvent::Refused(refusal) if is_current => {
                 *peer.unreadable.entry(refusal.label()).or_default() += 1;
                 self.count_refused(name, refusal.label());
@@ -75,7 +73,6 @@ impl Hub {
             | PeerEvent::SnapshotBegin(_)
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd
-            | PeerEvent::Rtt(_)
             | PeerEvent::Refused(_)
             | PeerEvent::Progress(_) => {}
         }
@@ -88,15 +85,38 @@ impl Hub {
         step.into_iter().for_each(|step| drop(reply.try_send(step)));
     }
 
-    fn note_connected(&mut self, name: &ClusterName, resumed: bool) {
+    fn note_rtt(&mut self, name: &ClusterName, session: SessionId, rtt: Duration) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        peer.seat.note_rtt(session, rtt);
+        if peer.seat.is_led_by(session) {
+            let gauge = self.facts.metrics.peer_rtt.get_or_create(&labels(name));
+            gauge.set(rtt.as_secs_f64());
+        }
+    }
+
+    fn note_connected(&mut self, name: &ClusterName) {
         if let Some(peer) = self.peers.get_mut(name) {
-            peer.connect(resumed, SystemTime::now());
+            peer.connect(SystemTime::now());
         }
         self.registry.set_control(name, Control::Connected);
         let metrics = &self.facts.metrics;
         metrics.peer_connected.get_or_create(&labels(name)).set(1);
         metrics.sessions.get_or_create(&labels(name)).inc();
-        tracing::info!(peer = %name, resumed, "peer is connected");
+    }
+
+    /// The lead has begun to say what it has; one that continues what was dropped meanwhile is of no use.
+    fn note_subscribed(&mut self, name: &ClusterName, resumed: bool) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        if let Err(reason) = peer.holding.check(resumed) {
+            peer.seat.close_lead(reason);
+            return;
+        }
+        peer.holding.connect(resumed);
+        tracing::info!(peer = %name, resumed, address = ?peer.seat.address, "peer is connected");
         self.open_feed_if_due(Instant::now());
     }
 
@@ -116,7 +136,13 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
+        let had_lead = peer.seat.is_led_by(session);
         if !peer.seat.leave(session) {
+            return;
+        }
+        if peer.seat.is_taken() {
+            let lead = peer.seat.address.filter(|_| had_lead);
+            tracing::info!(peer = %name, reason, ?lead, "a replica of the peer is lost; others are connected");
             return;
         }
         peer.lose(reason.to_owned(), Instant::now(), SystemTime::now());
@@ -167,7 +193,7 @@ impl Hub {
         if self.registry.take_room_again(name) {
             tracing::info!(peer = %name, "peer is below its link's limits again; it is asked for everything");
             peer.ask_for_everything();
-            peer.seat.close(GoodbyeReason::LinkChanged);
+            peer.seat.close_lead(GoodbyeReason::LinkChanged);
         }
     }
 

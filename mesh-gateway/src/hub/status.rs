@@ -15,8 +15,10 @@ use cluster_registry::{
 };
 use isthmus_daemon::status::{
     BackendCount, NodeSession, Peer as PeerStatus, PeerState, Port, Problem as ProblemStatus,
-    Service, StorePosition,
+    Replica, Service, StorePosition,
 };
+use mesh_gateway_core::instance::Instance;
+use mesh_link::seat::{Held, Seat};
 
 use super::{
     nodes::Nodes,
@@ -70,7 +72,7 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
         state: peer.state,
         since_unix_ms: unix_ms(peer.since),
         address: peer.seat.address,
-        rtt_us: peer.seat.rtt.map(micros),
+        rtt_us: peer.seat.rtt().map(micros),
         reason: peer.reason.clone().or_else(|| shortfall(&summary)),
         accepted: summary.accepted,
         refused,
@@ -78,7 +80,20 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
         services: number(summary.services),
         endpoints: number(summary.endpoints),
         sessions: peer.seat.sessions,
+        replicas: replicas(&peer.seat),
     }
+}
+
+/// The sessions that are up; the first is the lead.
+fn replicas(seat: &Seat) -> Vec<Replica> {
+    let replica = |(at, (held, instance)): (usize, (&Held, Option<&Instance>))| Replica {
+        replica: instance.map(|i| i.replica().to_owned()),
+        instance: instance.map(|i| i.id().to_string()),
+        address: Some(held.address),
+        rtt_us: held.rtt.map(micros),
+        lead: at == 0,
+    };
+    seat.iter().enumerate().map(replica).collect()
 }
 
 /// Why not all that a peer shares is taken.
@@ -98,7 +113,7 @@ pub(super) fn nodes(nodes: &Nodes) -> Vec<NodeSession> {
         node: ToString::to_string(name),
         connected: node.seat.is_taken(),
         address: node.seat.address,
-        rtt_us: node.seat.rtt.map(micros),
+        rtt_us: node.seat.rtt().map(micros),
     };
     nodes.iter().map(session).collect()
 }

@@ -2,6 +2,7 @@
 
 mod imports;
 mod limits;
+mod replicas;
 mod restart;
 mod world;
 
@@ -79,7 +80,7 @@ async fn a_narrower_grant_withdraws_at_once_and_a_wider_one_asks_for_everything(
     world
         .until("one of them", |view| view.services.len() == 1)
         .await;
-    assert_eq!(west.closed().await, GoodbyeReason::LinkChanged);
+    assert_eq!(west.end(&world).await, GoodbyeReason::LinkChanged);
 
     world.link_objects([link("west")]).await;
     world

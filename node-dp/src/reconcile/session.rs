@@ -3,32 +3,67 @@
 use std::{net::SocketAddr, time::Duration};
 
 use cluster_registry::resource::ResourceId;
-use mesh_link::event::{PeerEvent, Report, SessionId, Update};
+use isthmus_daemon::status::Replica;
+use mesh_gateway_core::{instance::Instance, replicas::Dialled};
+use mesh_link::event::{DownReason, PeerEvent, Report, SessionId, Update};
 
 use super::{Maps, Reconcile, now};
 
-/// The session with the gateway.
+/// The sessions with the gateways.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GatewayState {
-    /// The gateway of the last session, or of the last attempt.
+    /// The gateway of the lead, or of the last one, or of the last attempt.
     pub(crate) address: Option<SocketAddr>,
-    /// The session that is up.
-    pub(crate) session: Option<SessionId>,
-    /// Its round-trip time.
+    /// The round-trip time of the lead.
     pub(crate) rtt: Option<Duration>,
+    /// The sessions that are up, the lead first.
+    pub(crate) replicas: Vec<Replica>,
 }
 
 impl<M: Maps> Reconcile<M> {
+    pub(super) fn gateway_state(&self) -> GatewayState {
+        let mut replicas: Vec<Replica> = Vec::new();
+        for (held, instance) in self.gateways.iter() {
+            replicas.push(Replica {
+                replica: instance.map(|i| i.replica().to_owned()),
+                instance: instance.map(|i| i.id().to_string()),
+                address: Some(held.address),
+                rtt_us: held.rtt.map(micros),
+                lead: replicas.is_empty(),
+            });
+        }
+        GatewayState {
+            address: self.gateways.address,
+            rtt: self.gateways.rtt(),
+            replicas,
+        }
+    }
+
     pub(super) fn handle_report(&mut self, report: Report) {
-        let is_current = self.gateway.session == Some(report.session);
+        let session = report.session;
+        let is_current = self.gateways.is_led_by(session);
         match report.event {
             PeerEvent::Up {
-                address, resumed, ..
+                address,
+                instance,
+                handle,
+                resumed: _,
+                certificate_expires: _,
             } => {
-                tracing::info!(%address, resumed, "the session with the gateway is up");
-                self.gateway.address = Some(address);
-                self.gateway.session = Some(report.session);
+                let replica = instance.as_ref().map(Instance::replica);
+                tracing::info!(%address, replica, "a session with a gateway is up");
+                let had_lead = self.gateways.lead();
+                let process = (instance, Dialled::Here);
+                self.gateways.take(session, process, address, handle);
+                if had_lead != self.gateways.lead() {
+                    // What an outlived gateway has half said is said anew by the next one.
+                    self.end_snapshot();
+                }
                 self.metrics.gateway_connected.set(1);
+            }
+            PeerEvent::Subscribed { resumed } if is_current => {
+                let address = self.gateways.address;
+                tracing::info!(?address, resumed, "the gateway is read");
             }
             PeerEvent::Unreachable { address, reason } => {
                 self.note_unreachable(address, reason);
@@ -41,18 +76,11 @@ impl<M: Maps> Reconcile<M> {
                 self.take_touched();
                 tracing::info!(resources = self.replica.len(), "took a snapshot");
             }
-            PeerEvent::Rtt(rtt) if is_current => self.gateway.rtt = Some(rtt),
+            PeerEvent::Rtt(rtt) => self.gateways.note_rtt(session, rtt),
             PeerEvent::Refused(refusal) if is_current => {
                 tracing::warn!(reason = refusal.label(), "refused an update of the gateway");
             }
-            PeerEvent::Down { reason } if is_current => {
-                tracing::warn!(reason = reason.label(), "the session with the gateway is down");
-                self.gateway.session = None;
-                self.gateway.rtt = None;
-                self.metrics.gateway_connected.set(0);
-                self.replica.handle_session_end();
-                self.take_touched();
-            }
+            PeerEvent::Down { reason } => self.note_down(session, &reason),
             // The dialer itself resumes from here.
             PeerEvent::Progress(_)
             | PeerEvent::Subscribed { .. }
@@ -62,10 +90,31 @@ impl<M: Maps> Reconcile<M> {
             | PeerEvent::Compare { .. }
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd
-            | PeerEvent::Rtt(_)
-            | PeerEvent::Refused(_)
-            | PeerEvent::Down { .. } => {}
+            | PeerEvent::Refused(_) => {}
         }
+    }
+
+    /// The next session, if there is one, becomes the lead; what is known stays meanwhile.
+    fn note_down(&mut self, session: SessionId, reason: &DownReason) {
+        let was_lead = self.gateways.is_led_by(session);
+        if !self.gateways.leave(session) {
+            return;
+        }
+        let others = self.gateways.iter().count();
+        tracing::warn!(
+            reason = reason.label(),
+            others,
+            "a session with a gateway is down"
+        );
+        if was_lead {
+            self.end_snapshot();
+        }
+        self.metrics.gateway_connected.set(i64::from(others > 0));
+    }
+
+    fn end_snapshot(&mut self) {
+        self.replica.handle_session_end();
+        self.take_touched();
     }
 
     /// Says so once, and not for every attempt.
@@ -77,7 +126,9 @@ impl<M: Maps> Reconcile<M> {
         if self.last_error.as_ref() != Some(&text) {
             tracing::warn!("{text}");
         }
-        self.gateway.address = address.or(self.gateway.address);
+        if !self.gateways.is_taken() {
+            self.gateways.address = address.or(self.gateways.address);
+        }
         self.last_error = Some(text);
     }
 
@@ -101,4 +152,8 @@ impl<M: Maps> Reconcile<M> {
         }
         self.take_touched();
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

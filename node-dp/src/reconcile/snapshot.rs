@@ -27,7 +27,7 @@ impl<M: Maps> Reconcile<M> {
         let image = self.planner.image();
         let drops = self.writer.drops().into_iter();
         let snapshot = Snapshot {
-            gateway: self.gateway.clone(),
+            gateway: self.gateway_state(),
             clusters: self.verdicts.known(&self.planner),
             sizes: (image.services.len(), image.backends.len()),
             drops: drops

@@ -39,7 +39,7 @@ async fn a_peer_over_its_limit_is_degraded_and_is_asked_for_everything_once_it_i
     world.report(gone).await;
     west.progress(&mut world, at(3)).await;
 
-    assert_eq!(west.closed().await, GoodbyeReason::LinkChanged);
+    assert_eq!(west.end(&world).await, GoodbyeReason::LinkChanged);
     assert_eq!(world.links()[&name("west")].resume.get(), None);
     let mut west = world.open("west").come_up(&mut world, false).await;
     west.say(&mut world, [service("shop", "b")]).await;

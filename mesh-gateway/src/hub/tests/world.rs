@@ -26,9 +26,14 @@ use cluster_registry::{
 };
 use cluster_registry_kube::source::SourceEvent;
 use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
-use mesh_gateway_core::question::{Answer, Question};
+use mesh_gateway_core::{
+    instance::Instance,
+    question::{Answer, Question},
+};
 use mesh_link::{
-    event::{GoodbyeReason, Orders, PeerEvent, Report, SessionHandle, SessionId, Update},
+    event::{
+        DownReason, GoodbyeReason, Orders, PeerEvent, Report, SessionHandle, SessionId, Update,
+    },
     feed::{Feed, FetchRequest},
 };
 use tokio::{
@@ -47,7 +52,7 @@ use crate::{
 };
 
 /// How long any condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 const ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4700);
@@ -147,7 +152,7 @@ impl World {
             value: Some(Resource::from(tunnel)),
             trace: None,
         };
-        self.report(agent.report(up(handle, false))).await;
+        self.report(agent.report(up(handle, None))).await;
         self.report(agent.report(PeerEvent::Updates(vec![update])))
             .await;
     }
@@ -187,6 +192,7 @@ impl World {
                 orders,
             },
             handle,
+            instance: None,
         }
     }
 
@@ -291,13 +297,33 @@ impl World {
 pub(super) struct Opening {
     peer: Peer,
     handle: SessionHandle,
+    instance: Option<Instance>,
 }
 
 impl Opening {
-    pub(super) async fn come_up(self, world: &mut World, resumed: bool) -> Peer {
-        let event = up(self.handle, resumed);
-        world.report(self.peer.report(event)).await;
+    /// The process that the peer says it is.
+    pub(super) fn with(self, instance: Instance) -> Self {
+        Self {
+            instance: Some(instance),
+            ..self
+        }
+    }
+
+    /// It comes up, and is asked for nothing yet.
+    pub(super) async fn rise(self, world: &World) -> Peer {
+        world
+            .report(self.peer.report(up(self.handle, self.instance)))
+            .await;
         self.peer
+    }
+
+    /// It comes up, and what it has is asked for.
+    pub(super) async fn come_up(self, world: &mut World, resumed: bool) -> Peer {
+        let peer = self.rise(world).await;
+        world
+            .report(peer.report(PeerEvent::Subscribed { resumed }))
+            .await;
+        peer
     }
 }
 
@@ -356,6 +382,27 @@ impl Peer {
         reason.expect("the session's end").unwrap().close.unwrap()
     }
 
+    /// It is closed, and ends; gives the reason.
+    pub(super) async fn end(&mut self, world: &World) -> GoodbyeReason {
+        let reason = self.closed().await;
+        let down = PeerEvent::Down {
+            reason: DownReason::EndedHere(reason),
+        };
+        world.report(self.report(down)).await;
+        reason
+    }
+
+    /// It ends, as nothing is heard of the peer.
+    pub(super) async fn fall_silent(&self, world: &World) {
+        let reason = DownReason::Silent;
+        world.report(self.report(PeerEvent::Down { reason })).await;
+    }
+
+    /// Whether it has been asked for what it has.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.orders.borrow().subscribe
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.orders.borrow().close.is_some()
     }
@@ -369,11 +416,11 @@ impl Peer {
     }
 }
 
-fn up(handle: SessionHandle, resumed: bool) -> PeerEvent {
+fn up(handle: SessionHandle, instance: Option<Instance>) -> PeerEvent {
     PeerEvent::Up {
         address: ADDRESS,
-        resumed,
-        instance: None,
+        resumed: false,
+        instance,
         certificate_expires: SystemTime::now(),
         handle,
     }

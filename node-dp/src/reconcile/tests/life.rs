@@ -59,7 +59,7 @@ async fn a_lost_session_changes_nothing_in_the_maps() {
 
     assert_eq!(maps.take_done(), []);
     assert!(rig.readiness.is_ready());
-    assert_eq!(rig.status().await.gateway.session, None);
+    assert_eq!(rig.status().await.gateway.replicas, []);
     assert_eq!(rig.metrics.gateway_connected.get(), 0);
 }
 
@@ -83,7 +83,35 @@ async fn the_words_of_an_older_session_are_ignored() {
     rig.settle().await;
 
     assert_eq!(maps.take_done(), []);
-    assert!(rig.status().await.gateway.session.is_some());
+    assert!(rig.status().await.gateway.replicas[0].lead);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_gateway_takes_over_and_what_is_known_stays() {
+    let maps = FakeMaps::default();
+    let mut rig = Rig::start(&maps, TunnelKind::None);
+    rig.sync(everything()).await;
+    let first = rig.other_gateway("b");
+    rig.rise().await;
+    maps.take_done();
+
+    let reason = DownReason::Silent;
+    rig.say_in(first, PeerEvent::Down { reason }).await;
+    rig.settle().await;
+
+    assert_eq!(rig.metrics.gateway_connected.get(), 1);
+    let replicas = rig.status().await.gateway.replicas;
+    let [lead] = &replicas[..] else {
+        panic!("{replicas:?}");
+    };
+    assert_eq!((lead.replica.as_deref(), lead.lead), (Some("b"), true));
+    rig.say(PeerEvent::Subscribed { resumed: false }).await;
+    rig.say(PeerEvent::SnapshotBegin(vec![KeyRange::default()]))
+        .await;
+    rig.say(PeerEvent::Updates(everything())).await;
+    rig.say(PeerEvent::SnapshotEnd).await;
+    rig.settle().await;
+    assert_eq!(maps.take_done(), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use certs::identity::{SpiffeId, TrustDomain};
 use cluster_registry::name::NodeName;
 use isthmus_daemon::readiness::Readiness;
+use mesh_gateway_core::instance::{Incarnation, Instance, InstanceId};
 use mesh_link::event::{DownReason, PeerEvent, Report, SessionHandle, SessionId, Update};
 use node_dp_core::{
     tunnel::{TunnelPlan, Tunnels},
@@ -30,6 +31,8 @@ pub(super) struct Rig {
     pub(super) plan: watch::Receiver<Option<Arc<TunnelPlan>>>,
     pub(super) targets: watch::Receiver<Arc<Targets>>,
     session: SessionId,
+    replica: &'static str,
+    incarnation: Incarnation,
     reports: Option<mpsc::Sender<Report>>,
     paths: watch::Sender<Paths>,
     requests: mpsc::Sender<oneshot::Sender<Snapshot>>,
@@ -86,6 +89,8 @@ impl Rig {
             plan,
             targets,
             session: SessionId::next(),
+            replica: "a",
+            incarnation: Incarnation(1),
             reports: Some(reports_tx),
             paths: paths_tx,
             requests: requests_tx,
@@ -105,11 +110,17 @@ impl Rig {
     }
 
     pub(super) async fn up(&self) {
+        self.rise().await;
+        self.say(PeerEvent::Subscribed { resumed: false }).await;
+    }
+
+    /// The session comes up, and is not read yet.
+    pub(super) async fn rise(&self) {
         let (handle, _closing) = SessionHandle::new();
         self.say(PeerEvent::Up {
             address: "192.0.2.1:4700".parse().unwrap(),
             resumed: false,
-            instance: None,
+            instance: Instance::try_new(self.id(), self.incarnation, self.replica).ok(),
             certificate_expires: std::time::SystemTime::UNIX_EPOCH,
             handle,
         })
@@ -122,8 +133,23 @@ impl Rig {
         self.settle().await;
     }
 
-    /// What follows is said by a newer session; returns the older one.
+    /// What follows is said by another gateway; returns the session with the one before.
+    pub(super) fn other_gateway(&mut self, replica: &'static str) -> SessionId {
+        self.replica = replica;
+        std::mem::replace(&mut self.session, SessionId::next())
+    }
+
+    /// Another one for each life of each replica.
+    fn id(&self) -> InstanceId {
+        let mut id = [0; 16];
+        id[0] = self.replica.as_bytes()[0];
+        id[8..].copy_from_slice(&self.incarnation.0.to_be_bytes());
+        InstanceId(id)
+    }
+
+    /// What follows is said by a newer life of the gateway; returns the session with the older one.
     pub(super) fn renew_session(&mut self) -> SessionId {
+        self.incarnation.0 += 1;
         std::mem::replace(&mut self.session, SessionId::next())
     }
 
