@@ -41,7 +41,7 @@ pub struct Args {
         required_unless_present = "uninstall"
     )]
     pub credentials: Option<PathBuf>,
-    /// Where a gateway of the own cluster listens, as ADDRESS:PORT or NAME:PORT; several are tried in turn.
+    /// Where a gateway of the own cluster listens, as ADDRESS:PORT or NAME:PORT; several, and all that a name has, are dialled.
     #[arg(
         long,
         env = "ISTHMUS_GATEWAY",

@@ -15,6 +15,7 @@
 pub mod backoff;
 pub mod codec;
 pub mod convert;
+pub mod dialling;
 pub mod instance;
 pub mod limits;
 pub mod liveness;

@@ -1,4 +1,4 @@
-//! Keeps one session with a peer: dials, runs the session, and dials anew when it ends.
+//! Keeps sessions with a peer's gateways: dials them, runs the sessions, and dials anew when they end.
 
 use std::{
     io,
@@ -11,13 +11,15 @@ use certs::{identity::SpiffeId, tls::Expectation};
 use cluster_registry::link::PeerAddress;
 use mesh_gateway_core::{
     backoff::Backoff,
+    dialling::{Dialling, Outcome, Output},
     limits::OPENING_TIMEOUT,
     reason::{DownReason, GoodbyeReason},
 };
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -28,7 +30,7 @@ use crate::{
     feed::Feed,
     identity::{self, Shown},
     listen::{Grant, Subscribes},
-    places::{PlaceError, Places},
+    places,
     resume::Resume,
     settings::Settings,
     streams::Streams,
@@ -50,14 +52,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 /// The name in the TLS handshake; identities are compared instead, so it only has to be one.
 const SERVER_NAME: &str = "isthmus";
 
-/// Keeps one session with a peer, for as long as the process lives.
+/// Keeps a session with each gateway of a peer, up to a limit, for as long as the process lives.
+///
+/// Who gets the events says which sessions are one too many, by their handles.
 #[derive(Debug)]
 pub struct Dialer {
     /// What all sessions have in common.
     pub settings: Settings,
     /// Who must answer.
     pub expected: SpiffeId,
-    /// Where it may be found; tried in turn, names resolved each time.
+    /// Where its gateways may be found; names are resolved anew before each attempt.
     pub addresses: Vec<PeerAddress>,
     /// What is published to it.
     pub feed: Feed,
@@ -79,8 +83,6 @@ pub struct Dialer {
 #[derive(Debug, thiserror::Error)]
 enum DialError {
     #[error(transparent)]
-    Place(#[from] PlaceError),
-    #[error(transparent)]
     Transport(#[from] TransportError),
     #[error("no socket: {0}")]
     Socket(#[from] io::Error),
@@ -99,58 +101,93 @@ enum DialError {
 impl Dialer {
     /// Dials until the token is cancelled or the receiver of the events is gone, then says goodbye.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(FIRST_BACKOFF, self.max_backoff, self.seed);
-        let mut places = Places::new(&self.addresses);
-        while !shutdown.is_cancelled() && !self.events.is_closed() {
-            let started = Instant::now();
-            let up_since = self.attempt(&mut places, &shutdown).await;
-            if up_since.is_some() {
-                places.stay();
+        let shutdown = shutdown.child_token();
+        let backoff = Backoff::new(FIRST_BACKOFF, self.max_backoff, self.seed);
+        let mut dialling = Dialling::new(self.addresses.len(), backoff, now());
+        let dialer = Arc::new(self);
+        let (mut searches, mut attempts) = (JoinSet::new(), JoinSet::new());
+        let mut ups = JoinSet::new();
+        loop {
+            dialling.handle_timeout(now());
+            while let Some(output) = dialling.poll_output() {
+                match output {
+                    Output::Resolve(place) => {
+                        searches.spawn(Arc::clone(&dialer).resolve(place, shutdown.clone()));
+                    }
+                    Output::Dial(address) => {
+                        let (up_tx, up) = oneshot::channel();
+                        ups.spawn(when_up(address, up));
+                        let dialer = Arc::clone(&dialer);
+                        attempts.spawn(dialer.attempt(address, up_tx, shutdown.clone()));
+                    }
+                }
             }
-            let next = backoff.next_start(
-                started.into_std(),
-                up_since.map(Instant::into_std),
-                Instant::now().into_std(),
-            );
             tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = sleep_until(next.into()) => {}
+                () = shutdown.cancelled() => break,
+                () = dialer.events.closed() => break,
+                Some(Ok((place, found))) = searches.join_next() => {
+                    dialling.handle_resolved(place, found, now());
+                }
+                Some(Ok(up)) = ups.join_next() => up.into_iter().for_each(|at| dialling.handle_up(at)),
+                Some(Ok((address, outcome))) = attempts.join_next() => {
+                    dialling.handle_ended(address, outcome, now());
+                }
+                () = sleep_until(dialling.poll_timeout()) => {}
+            }
+        }
+        // Whatever ended the loop ends the sessions, and their goodbyes leave.
+        shutdown.cancel();
+        while attempts.join_next().await.is_some() {}
+    }
+
+    /// Finds the addresses of a place; `None` when it is not found.
+    async fn resolve(
+        self: Arc<Self>,
+        place: usize,
+        shutdown: CancellationToken,
+    ) -> (usize, Option<Vec<SocketAddr>>) {
+        let Some(address) = self.addresses.get(place) else {
+            return (place, None);
+        };
+        match places::resolve(address).await {
+            Ok(found) => (place, Some(found)),
+            Err(failure) => {
+                self.say_unreachable(None, failure.to_string(), &shutdown)
+                    .await;
+                (place, None)
             }
         }
     }
 
-    /// One attempt and the session that it leads to; says when the session came up.
+    /// One attempt and the session that it leads to.
     async fn attempt(
-        &self,
-        places: &mut Places<'_>,
-        shutdown: &CancellationToken,
-    ) -> Option<Instant> {
-        let found = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            found = places.next() => found,
+        self: Arc<Self>,
+        address: SocketAddr,
+        up: oneshot::Sender<()>,
+        shutdown: CancellationToken,
+    ) -> (SocketAddr, Outcome) {
+        let outcome = match self.dial(address, up, &shutdown).await {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                self.say_unreachable(Some(address), failure.to_string(), &shutdown)
+                    .await;
+                Outcome::Failed
+            }
         };
-        let (address, failure) = match found {
-            Err(failure) => (None, DialError::from(failure)),
-            Ok(address) => match self.dial(address, shutdown).await {
-                Ok(up_since) => return up_since,
-                Err(failure) => (Some(address), failure),
-            },
-        };
-        self.say_unreachable(address, failure.to_string(), shutdown)
-            .await;
-        None
+        (address, outcome)
     }
 
-    /// Dials one address, and runs the session; `None` when the shutdown came first.
+    /// Dials one address, and runs the session.
     async fn dial(
         &self,
         address: SocketAddr,
+        up: oneshot::Sender<()>,
         shutdown: &CancellationToken,
-    ) -> Result<Option<Instant>, DialError> {
+    ) -> Result<Outcome, DialError> {
         let session = SessionId::next();
         debug!(%session, peer = %self.expected, %address, "dialling");
         let connected = tokio::select! {
-            () = shutdown.cancelled() => return Ok(None),
+            () = shutdown.cancelled() => return Ok(Outcome::Failed),
             connected = timeout(HANDSHAKE_TIMEOUT, self.connect(address)) => connected,
         };
         let (endpoint, connection, shown) = connected??;
@@ -160,16 +197,20 @@ impl Dialer {
             address,
             expires: shown.expires,
         };
-        let ended = self.run_session(peer, connection, shutdown).await;
+        let ended = self.run_session(peer, connection, up, shutdown).await;
         // The goodbye must leave before the socket is gone.
         if timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err() {
             debug!(%session, "closed before the peer took note");
         }
         let Ended { up_since, reason } = ended?;
-        if up_since.is_none() {
-            return Err(DialError::NotUp(reason));
+        let is_redundant = [GoodbyeReason::Duplicate, GoodbyeReason::TooManyReplicas]
+            .map(DownReason::EndedHere)
+            .contains(&reason);
+        match up_since {
+            None => Err(DialError::NotUp(reason)),
+            Some(_) if is_redundant => Ok(Outcome::Redundant),
+            Some(since) => Ok(Outcome::WasUp(since.into_std())),
         }
-        Ok(up_since)
     }
 
     async fn connect(
@@ -201,6 +242,7 @@ impl Dialer {
         &self,
         peer: Peer,
         connection: Connection,
+        up: oneshot::Sender<()>,
         shutdown: &CancellationToken,
     ) -> Result<Ended, DialError> {
         let streams = timeout(OPENING_TIMEOUT, Streams::open(&connection)).await??;
@@ -211,7 +253,7 @@ impl Dialer {
             compares: self.compares,
             events: self.events.clone(),
         };
-        let drive = Drive::new(&self.settings, peer, connection, streams, grant);
+        let drive = Drive::new(&self.settings, peer, connection, streams, grant).telling(up);
         Ok(drive.run(shutdown).await)
     }
 
@@ -232,5 +274,22 @@ impl Dialer {
             // Without an owner there is nobody to tell, and the caller ends.
             sent = self.events.send(report) => drop(sent),
         }
+    }
+}
+
+/// The address, once its session is up; `None` if the attempt ends before.
+async fn when_up(address: SocketAddr, up: oneshot::Receiver<()>) -> Option<SocketAddr> {
+    up.await.ok().map(|()| address)
+}
+
+/// The time by the runtime's clock, which the deadlines are slept by.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }

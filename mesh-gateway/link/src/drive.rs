@@ -16,7 +16,7 @@ use mesh_gateway_core::{
 };
 use quinn::{Connection, VarInt};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,8 @@ pub(crate) struct Drive {
     handle: SessionHandle,
     orders: watch::Receiver<Orders>,
     up_since: Option<Instant>,
+    /// Told when the session is up.
+    up: Option<oneshot::Sender<()>>,
     is_up_reported: bool,
 }
 
@@ -136,7 +138,16 @@ impl Drive {
             handle,
             orders,
             up_since: None,
+            up: None,
             is_up_reported: false,
+        }
+    }
+
+    /// Tells when the session is up.
+    pub(crate) fn telling(self, up: oneshot::Sender<()>) -> Self {
+        Self {
+            up: Some(up),
+            ..self
         }
     }
 
@@ -309,6 +320,10 @@ impl Drive {
         let replica = instance.as_ref().map(Instance::replica);
         info!(%session, peer = %id, replica, %address, resumed, "session is up");
         self.up_since = Some(Instant::now());
+        if let Some(up) = self.up.take() {
+            // Whoever dialled may have ended.
+            up.send(()).unwrap_or_default();
+        }
         self.waiting.push_back(PeerEvent::Up {
             address: *address,
             instance,

@@ -6,9 +6,17 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_link::{event::GoodbyeReason, listen::Subscribes};
-use support::{Ends, Pair, TRACE, authority, gateway, service, settings};
+use mesh_link::{
+    dial::Dialer, event::GoodbyeReason, listen::Subscribes, resume::Resume, seat::Seat,
+    settings::DEFAULT_MAX_BACKOFF,
+};
+use support::{
+    Ends, Pair, Publisher, TRACE, authority, gateway,
+    replicas::{replica, until_told},
+    service, settings,
+};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn each_side_learns_all_that_the_other_has_and_then_each_change() {
@@ -170,6 +178,65 @@ async fn a_session_closed_by_its_handle_is_dialled_anew() {
         .until("a second session", |r| r.ups.len() == 2)
         .await;
     assert_eq!(pair.at_east.downs[0].1, "the peer said goodbye: replaced");
+}
+
+#[tokio::test]
+async fn each_gateway_of_a_peer_has_a_session_and_the_next_is_read_when_the_lead_ends() {
+    let authority = authority();
+    let (west, stops) = (
+        Publisher::start(2),
+        [(); 2].map(|()| CancellationToken::new()),
+    );
+    west.put(service("west", "web")).await;
+    // Nobody answers at the first address.
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut addresses = vec![silent.local_addr().unwrap()];
+    for stop in &stops {
+        addresses.push(replica(
+            &settings(&authority, &gateway("west")),
+            &west,
+            stop,
+        ));
+    }
+    // By this address, a process is found that has a session already.
+    addresses.push(addresses[1]);
+    let (events, mut reports) = tokio::sync::mpsc::channel(16);
+    let dialer = Dialer {
+        settings: settings(&authority, &gateway("east")),
+        expected: gateway("west"),
+        addresses: addresses.iter().map(|a| (*a).try_into().unwrap()).collect(),
+        feed: Publisher::start(1).feed,
+        resume: Resume::default(),
+        subscribes: Subscribes::Later,
+        compares: false,
+        events,
+        max_backoff: DEFAULT_MAX_BACKOFF,
+        seed: 1,
+    };
+    tokio::spawn(dialer.run(CancellationToken::new()));
+    let mut seat = Seat::default();
+    let mut told = Vec::new();
+    let started = Instant::now();
+
+    until_told(&mut reports, &mut seat, &mut told, |seat, told| {
+        seat.iter().count() == 2 && told.len() == 1
+    })
+    .await;
+    let took = started.elapsed();
+    assert!(
+        took < Duration::from_millis(1500),
+        "the silent address held it up: {took:?}"
+    );
+    let lead = seat.address.unwrap();
+    let at = addresses.iter().position(|a| *a == lead).unwrap() - 1;
+    stops[at].cancel();
+    west.put(service("west", "new")).await;
+
+    until_told(&mut reports, &mut seat, &mut told, |seat, told| {
+        seat.iter().count() == 1 && told.len() == 2
+    })
+    .await;
+    assert_ne!(told[0], told[1]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Two ends of a link on loopback: stores to publish, replicas of what the peer says, and a relay that can be cut.
 
 mod relay;
+pub(crate) mod replicas;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
