@@ -116,6 +116,9 @@ pub(crate) enum Lab {
         /// Another name than the topology's.
         #[arg(long, value_name = "NAME")]
         lab: Option<String>,
+        /// Gives each cluster an API server in place of its folder of manifests.
+        #[arg(long, conflicts_with = "no_daemons")]
+        kubernetes: bool,
         /// Only network and pods.
         #[arg(long)]
         no_daemons: bool,

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, time::Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use multicluster::{Direction, Lab, Options, Target, Topology};
+use multicluster::{Direction, Lab, Mode, Options, Plan, Target, Topology};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,6 +18,7 @@ pub(crate) fn run(command: args::Lab, output: &Output) -> Result<(), Failure> {
         args::Lab::Up {
             topology,
             lab,
+            kubernetes,
             no_daemons,
             bin_dir,
         } => {
@@ -31,6 +32,11 @@ pub(crate) fn run(command: args::Lab, output: &Output) -> Result<(), Failure> {
             };
             let options = Options {
                 daemons: !no_daemons,
+                mode: if kubernetes {
+                    Mode::Kubernetes
+                } else {
+                    Mode::Manifests
+                },
                 bin_dir,
                 ..Options::default()
             };
@@ -130,7 +136,12 @@ fn up(topology: &Topology, options: &Options, output: &Output) -> Result<(), Fai
     let words = ["lab", "controller", &name].map(OsStr::new);
     lab.keep(&[&[own.as_os_str()], words.as_slice()].concat())?;
     let seconds = begun.elapsed().as_secs_f64();
-    let document = json!({"lab": name, "seconds": seconds});
+    let document = json!({
+        "lab": name,
+        "mode": plan.mode.to_string(),
+        "kubeconfigs": kubeconfigs(&plan),
+        "seconds": seconds,
+    });
     output.document(&document, |_| {
         let mut lines = vec![format!(
             "lab {name} is up after {seconds:.1} s: {} clusters, {} nodes, {} pods",
@@ -138,7 +149,9 @@ fn up(topology: &Topology, options: &Options, output: &Output) -> Result<(), Fai
             plan.nodes.len(),
             plan.pods.len()
         )];
-        let hints = multicluster::hints(&plan).into_iter();
+        let hints = multicluster::hints(&plan)
+            .into_iter()
+            .chain(multicluster::kubectl(&plan));
         lines.extend(hints.map(|hint| format!("  {hint}")));
         vec![Section::Lines(lines)]
     })?;
@@ -238,7 +251,25 @@ fn document(lab: &Lab) -> Result<Value> {
         })
     }));
     let cuts = lab.cuts()?;
-    Ok(json!({"lab": lab.name(), "programs": programs, "cuts": cuts}))
+    Ok(json!({
+        "lab": lab.name(),
+        "mode": plan.mode.to_string(),
+        "kubeconfigs": kubeconfigs(plan),
+        "programs": programs,
+        "cuts": cuts,
+    }))
+}
+
+/// The kubeconfig of each cluster that has an API server.
+fn kubeconfigs(plan: &Plan) -> Value {
+    match plan.mode {
+        Mode::Manifests => json!({}),
+        Mode::Kubernetes => {
+            let clusters = plan.topology.clusters.iter();
+            let paths = clusters.map(|c| (c.name.clone(), json!(plan.kubeconfig(&c.name))));
+            Value::Object(paths.collect())
+        }
+    }
 }
 
 fn place_of(lab: &Lab, target: &Target) -> Result<(String, String, Value)> {
@@ -264,7 +295,11 @@ fn sections(document: &Value) -> Vec<Section> {
         .collect();
     vec![
         Section::Table {
-            title: format!("Lab {}", text(&document["lab"])),
+            title: format!(
+                "Lab {} ({})",
+                text(&document["lab"]),
+                text(&document["mode"])
+            ),
             header: vec!["NAME", "NODE", "STATE", "ADDRESSES"],
             rows: programs,
         },

@@ -25,17 +25,24 @@ pub enum AnyServer {
 impl AnyServer {
     /// Starts a real server if `KUBEBUILDER_ASSETS` names a folder with its programs, else ours, and says which.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// The same at a given address and with given service ranges.
+    pub async fn start_with(settings: Settings) -> anyhow::Result<Self> {
         match real::assets() {
             Some(assets) => {
                 say(&format!("kube-apiserver and etcd of {}", assets.display()))?;
-                Ok(Self::Real(Box::new(RealServer::start(&assets).await?)))
+                Ok(Self::Real(Box::new(
+                    RealServer::start(&assets, &settings).await?,
+                )))
             }
             None => {
                 say(&format!(
                     "the double ({} is not set)",
                     real::ASSETS_VARIABLE
                 ))?;
-                Ok(Self::Double(ApiServer::start(Settings::default())?))
+                Ok(Self::Double(ApiServer::start(settings)?))
             }
         }
     }

@@ -1,25 +1,26 @@
-//! Serves the API server double for the lab, with the objects of a folder at its start.
+//! Serves an API server for the lab: ours, with the objects of a folder at its start, or a real one.
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
-use apiserver_double::{ApiServer, Settings};
+use anyhow::{Context, bail};
+use apiserver_double::{AnyServer, Settings};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A Kubernetes API server for the lab: no controllers, no access rules, everything in memory.
+/// A Kubernetes API server for the lab: no controllers, no access rules, everything in memory; or a real one where
+/// KUBEBUILDER_ASSETS names a folder with kube-apiserver and etcd.
 #[derive(Debug, Parser)]
 #[command(name = "apiserver-double")]
 struct Args {
     /// Where to listen; port 0 for any.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Applies every manifest of these files and folders at the start; custom kinds first.
+    /// Applies every manifest of these files and folders at the start, custom kinds first; not to a real server.
     #[arg(long)]
     load: Vec<PathBuf>,
     /// Writes a kubeconfig that leads to the server here, once it serves.
@@ -50,15 +51,13 @@ async fn main() -> anyhow::Result<()> {
         Some("Namespace") => 1,
         Some(_) | None => 2,
     });
-    let server = ApiServer::start(settings)?;
-    for object in &objects {
-        let name = &object["metadata"]["name"];
-        server
-            .apply(object)
-            .with_context(|| format!("loading {} {name}", object["kind"]))?;
-    }
+    let server = AnyServer::start_with(settings).await?;
+    load(&server, &objects)?;
     if let Some(path) = &args.kubeconfig {
-        std::fs::write(path, server.kubeconfig().to_string())
+        // Whoever waits for the file finds all of it.
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, server.kubeconfig().to_string())
+            .and_then(|()| std::fs::rename(&beside, path))
             .with_context(|| format!("writing {}", path.display()))?;
     }
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
@@ -67,6 +66,23 @@ async fn main() -> anyhow::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
     }
     Ok(())
+}
+
+fn load(server: &AnyServer, objects: &[Value]) -> anyhow::Result<()> {
+    match server {
+        AnyServer::Double(server) => objects.iter().try_for_each(|object| {
+            let name = &object["metadata"]["name"];
+            server
+                .apply(object)
+                .with_context(|| format!("loading {} {name}", object["kind"]))
+        }),
+        AnyServer::Real(_) if objects.is_empty() => Ok(()),
+        AnyServer::Real(_) => {
+            bail!(
+                "--load is for the double: apply the objects with `kubectl apply` to a real server"
+            )
+        }
+    }
 }
 
 fn read(path: &Path, objects: &mut Vec<Value>) -> anyhow::Result<()> {

@@ -17,6 +17,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use crate::server::Settings;
+
 /// Names the folder with both programs.
 pub(crate) const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
@@ -40,10 +42,14 @@ pub struct RealServer {
 
 impl RealServer {
     /// Starts both programs from a folder and waits until the server is ready.
-    pub async fn start(assets: &Path) -> anyhow::Result<Self> {
+    pub async fn start(assets: &Path, settings: &Settings) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("ist-envtest-").tempdir();
         let dir = dir.context("making a directory for etcd")?;
-        let (client, peer, address) = (free_address()?, free_address()?, free_address()?);
+        let (client, peer) = (free_address()?, free_address()?);
+        let address = match settings.listen {
+            any if any.port() == 0 => free_address()?,
+            given => given,
+        };
         let mut etcd = program(assets, "etcd", dir.path())?;
         etcd.arg("--data-dir").arg(dir.path().join("etcd"));
         etcd.arg(format!("--listen-client-urls=http://{client}"));
@@ -52,7 +58,12 @@ impl RealServer {
         etcd.arg("--unsafe-no-fsync");
         let etcd = etcd.spawn().context("starting etcd")?;
         let mut server = program(assets, "kube-apiserver", dir.path())?;
+        let ranges = settings.service_cidrs.iter();
+        let ranges: Vec<_> = ranges
+            .map(|(first, length)| format!("{first}/{length}"))
+            .collect();
         server.args(server_flags(dir.path(), client, address)?);
+        server.arg(format!("--service-cluster-ip-range={}", ranges.join(",")));
         let server = server.spawn().context("starting kube-apiserver")?;
         let mut started = Self {
             address,
@@ -142,7 +153,6 @@ fn server_flags(dir: &Path, etcd: SocketAddr, address: SocketAddr) -> anyhow::Re
         format!("--service-account-key-file={}", key.display()),
         format!("--service-account-signing-key-file={}", key.display()),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         "--authorization-mode=AlwaysAllow".to_owned(),
         "--disable-admission-plugins=ServiceAccount".to_owned(),
     ])

@@ -11,9 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::{
-    cgroup, netns,
+    cgroup,
+    following::Following,
+    mode::Mode,
+    netns,
     plan::{Plan, PodPlan},
     process::MAIN_GROUP,
     slices,
@@ -43,7 +47,7 @@ impl Controller {
     pub(crate) fn start(plan: Plan) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
-            let mut rounds = Rounds::default();
+            let mut rounds = Rounds::start(&plan);
             while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
                 // What fails in one round, such as reading a folder under edit, is tried again in the next.
                 drop(rounds.once(&plan));
@@ -67,7 +71,7 @@ impl Drop for Controller {
 
 /// Runs the controller in the calling thread until the lab's folder is gone.
 pub(crate) fn run(plan: &Plan) {
-    let mut rounds = Rounds::default();
+    let mut rounds = Rounds::start(plan);
     while plan.run_dir().exists() {
         drop(rounds.once(plan));
         thread::sleep(STEP);
@@ -101,10 +105,42 @@ struct Rounds {
     /// When each ready pod is asked again; a pod that is not ready is missing.
     ready_until: BTreeMap<String, Instant>,
     /// What each cluster's slices were derived from.
-    derived_from: BTreeMap<String, (Edition, BTreeSet<String>)>,
+    derived_from: BTreeMap<String, (Seen, BTreeSet<String>)>,
+    /// The services of each cluster that has an API server.
+    followed: BTreeMap<String, Following>,
+}
+
+/// What a cluster's services were read from.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Files(Edition),
+    Services(Vec<Value>),
 }
 
 impl Rounds {
+    fn start(plan: &Plan) -> Self {
+        let clusters: &[_] = match plan.mode {
+            Mode::Manifests => &[],
+            Mode::Kubernetes => &plan.topology.clusters,
+        };
+        let followed = clusters.iter().filter_map(|cluster| {
+            let following = Following::start(plan, &cluster.name).ok()?;
+            Some((cluster.name.clone(), following))
+        });
+        Self {
+            followed: followed.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What a cluster's services are read from; `None` while its API server has not told.
+    fn seen(&self, plan: &Plan, cluster: &str) -> Result<Option<Seen>> {
+        match self.followed.get(cluster) {
+            Some(following) => Ok(following.services().map(Seen::Services)),
+            None => Ok(Some(Seen::Files(edition(plan, cluster)?))),
+        }
+    }
+
     fn once(&mut self, plan: &Plan) -> Result<()> {
         for pod in &plan.pods {
             self.look_at(pod, Instant::now());
@@ -115,11 +151,22 @@ impl Rounds {
             let ready: BTreeSet<_> = ready
                 .filter(|path| self.ready_until.contains_key(path))
                 .collect();
-            let facts = (edition(plan, name)?, ready);
+            let Some(seen) = self.seen(plan, name)? else {
+                continue;
+            };
+            let facts = (seen, ready);
             if self.derived_from.get(name) == Some(&facts) {
                 continue;
             }
-            slices::write_slices(plan, name, &|pod| facts.1.contains(&pod.path()))?;
+            let is_ready = |pod: &PodPlan| facts.1.contains(&pod.path());
+            let services = match &facts.0 {
+                Seen::Files(_) => slices::services(&plan.manifests_dir(name))?,
+                Seen::Services(services) => {
+                    slices::write_pods(plan, name, &is_ready)?;
+                    slices::selecting(services)
+                }
+            };
+            slices::write_slices(plan, name, services, &is_ready)?;
             self.derived_from.insert(name.clone(), facts);
         }
         Ok(())

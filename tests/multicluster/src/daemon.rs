@@ -14,8 +14,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    cgroup, controller,
+    apiserver, cgroup, controller,
     http::{self, Answer},
+    mode::Mode,
     netns,
     plan::{GATEWAY_PORT, NodePlan, Plan},
     process::{Launch, MAIN_GROUP},
@@ -87,7 +88,11 @@ pub(crate) fn start(plan: &Plan, target: &Target) -> Result<()> {
     let launch = match target {
         Target::Gateway { cluster } => {
             let node = plan.gateway_node(cluster)?;
-            Launch::on_node(plan, node, "@gateway").argv(gateway_argv(plan, cluster)?)
+            let launch = Launch::on_node(plan, node, "@gateway").argv(gateway_argv(plan, cluster)?);
+            match plan.mode {
+                Mode::Manifests => launch,
+                Mode::Kubernetes => launch.variable("KUBECONFIG", text(&plan.kubeconfig(cluster))),
+            }
         }
         Target::Agent { cluster, node } => {
             let node = plan.node(cluster, node)?;
@@ -144,25 +149,26 @@ pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
         .with_context(|| format!("asking {target}"))
 }
 
-/// Finds the folder with both daemons' programs.
-pub(crate) fn find_programs(wanted: Option<&Path>) -> Result<PathBuf> {
+/// Finds the folder with both daemons' programs and, if there are to be API servers, theirs.
+pub(crate) fn find_programs(wanted: Option<&Path>, mode: Mode) -> Result<PathBuf> {
+    let programs: &[&str] = match mode {
+        Mode::Manifests => &[GATEWAY_PROGRAM, AGENT_PROGRAM],
+        Mode::Kubernetes => &[GATEWAY_PROGRAM, AGENT_PROGRAM, apiserver::PROGRAM],
+    };
     let own = std::env::current_exe().context("finding this program's folder")?;
     // A test's program lies one folder below the others.
     let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);
     let named = wanted.map(Path::to_owned);
     let named = named.or_else(|| std::env::var_os("ISTHMUS_BIN_DIR").map(PathBuf::from));
     let candidates = named.map_or_else(|| beside.collect(), |named| vec![named]);
-    let has_all = |folder: &&PathBuf| {
-        [GATEWAY_PROGRAM, AGENT_PROGRAM]
-            .iter()
-            .all(|program| folder.join(program).exists())
-    };
+    let has_all = |folder: &&PathBuf| programs.iter().all(|program| folder.join(program).exists());
     if let Some(folder) = candidates.iter().find(has_all) {
         return fs::canonicalize(folder).context("finding the daemons' folder");
     }
     let places = candidates.iter().map(|c| c.display().to_string());
     bail!(
-        "{GATEWAY_PROGRAM} and {AGENT_PROGRAM} are not in {}: build them with `cargo build`, or name their folder with --bin-dir or ISTHMUS_BIN_DIR",
+        "{} are not in {}: build them with `cargo build`, or name their folder with --bin-dir or ISTHMUS_BIN_DIR",
+        programs.join(" and "),
         places.collect::<Vec<_>>().join(" or ")
     )
 }
@@ -172,7 +178,10 @@ fn gateway_argv(plan: &Plan, cluster: &str) -> Result<Vec<String>> {
     let mut argv = vec![program(plan, GATEWAY_PROGRAM)?];
     argv.extend(["--cluster".to_owned(), cluster.to_owned()]);
     argv.extend(["--credentials".to_owned(), text(&credentials)]);
-    argv.extend(["--manifests".to_owned(), text(&plan.manifests_dir(cluster))]);
+    argv.extend(match plan.mode {
+        Mode::Manifests => vec!["--manifests".to_owned(), text(&plan.manifests_dir(cluster))],
+        Mode::Kubernetes => vec!["--kubernetes".to_owned()],
+    });
     argv.extend(["--dns-listen".to_owned(), "[::]:53".to_owned()]);
     for other in &plan.topology.clusters {
         if plan.topology.is_linked(cluster, &other.name) {
@@ -208,7 +217,7 @@ fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
     Ok(argv)
 }
 
-fn program(plan: &Plan, name: &str) -> Result<String> {
+pub(crate) fn program(plan: &Plan, name: &str) -> Result<String> {
     let folder = plan.programs.as_ref().with_context(|| {
         format!(
             "lab {} was built without daemons, so it has no {name}",

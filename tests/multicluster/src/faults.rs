@@ -7,12 +7,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    cgroup, cut,
+    apiserver, cgroup, cut,
     cut::{Cut, Direction},
     daemon,
     http::Answer,
     lab::Lab,
-    slices,
+    objects,
     target::Target,
 };
 
@@ -79,7 +79,7 @@ impl Lab {
         daemon::ask(self.plan(), target, path)
     }
 
-    /// A cluster's manifest as its gateway reads it.
+    /// A cluster's manifest as it was written last.
     pub fn manifest(&self, cluster: &str, file: &str) -> Result<String> {
         let path = self.plan().manifests_dir(cluster).join(file);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
@@ -89,13 +89,17 @@ impl Lab {
     pub fn write_manifest(&self, cluster: &str, file: &str, text: &str) -> Result<()> {
         self.plan().cluster(cluster)?;
         ensure!(!file.contains('/'), "'{file}' is no plain file name");
-        slices::write_atomically(&self.plan().manifests_dir(cluster).join(file), text)
+        objects::write(self.plan(), cluster, file, text)
     }
 
     /// Removes one manifest of a cluster.
     pub fn remove_manifest(&self, cluster: &str, file: &str) -> Result<()> {
-        let path = self.plan().manifests_dir(cluster).join(file);
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+        objects::remove(self.plan(), cluster, file)
+    }
+
+    /// An object of a cluster's API server, named by `apiVersion`, `kind`, namespace and name; `None` when there is none.
+    pub fn object(&self, cluster: &str, named: &Value) -> Result<Option<Value>> {
+        apiserver::get(self.plan(), cluster, named)
     }
 
     /// The folder with the credentials of a cluster's gateway, or of a node's agent.

@@ -15,10 +15,12 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 
 use crate::{
-    cgroup,
+    apiserver, cgroup,
     claim::{claim, kept_marker},
     controller::{self, Controller},
-    daemon, netns, network,
+    daemon,
+    mode::Mode,
+    netns, network,
     plan::{self, Plan},
     preflight::{self, Unfit},
     process::{self, EXEC_GROUP, Launch, MAIN_GROUP},
@@ -37,6 +39,8 @@ const LOG_LINES: usize = 25;
 pub struct Options {
     /// Whether gateways and agents run in it.
     pub daemons: bool,
+    /// Where its gateways read their cluster's objects.
+    pub mode: Mode,
     /// The folder of the daemons' programs; none: beside the running program, or `ISTHMUS_BIN_DIR`.
     pub bin_dir: Option<PathBuf>,
     /// How long everything in it may take to be ready.
@@ -47,6 +51,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             daemons: true,
+            mode: Mode::Manifests,
             bin_dir: None,
             ready_within: Duration::from_secs(30),
         }
@@ -54,6 +59,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// A lab whose gateways read their cluster's objects there.
+    pub fn in_mode(mode: Mode) -> Self {
+        Self {
+            mode,
+            ..Self::default()
+        }
+    }
+
     /// A lab of pods alone.
     pub fn without_daemons() -> Self {
         Self {
@@ -82,7 +95,7 @@ struct Owner {
 }
 
 impl Lab {
-    /// Builds a lab and waits until everything in it is ready.
+    /// Builds a lab and waits until everything in it is ready; API servers are only for a lab with daemons.
     pub fn up(topology: &Topology, options: &Options) -> Result<Self> {
         if options.daemons {
             preflight::run()?;
@@ -92,7 +105,9 @@ impl Lab {
         let cgroup_mount = cgroup::mount_point().ok_or(Unfit::NoCgroup2)?;
         let mut plan = Plan::new(topology, &cgroup_mount)?;
         if options.daemons {
-            plan.programs = Some(daemon::find_programs(options.bin_dir.as_deref())?);
+            plan.mode = options.mode;
+            let bin_dir = options.bin_dir.as_deref();
+            plan.programs = Some(daemon::find_programs(bin_dir, options.mode)?);
         }
         let lock = claim(plan.lab())?;
         let watcher = Watcher::start(plan.lab())?;
@@ -277,6 +292,13 @@ impl Lab {
         self.make_groups()?;
         for cluster in &plan.topology.clusters {
             process::write_resolv_conf(plan, &cluster.name)?;
+            match plan.mode {
+                Mode::Manifests => {}
+                Mode::Kubernetes => {
+                    let program = daemon::program(plan, apiserver::PROGRAM)?;
+                    apiserver::start(plan, &cluster.name, program.as_ref())?;
+                }
+            }
             slices::install_manifests(plan, &cluster.name)?;
         }
         if plan.programs.is_some() {

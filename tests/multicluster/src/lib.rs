@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod apiserver;
 mod cgroup;
 mod claim;
 pub mod client;
@@ -13,12 +14,15 @@ mod controller;
 mod cut;
 mod daemon;
 mod faults;
+mod following;
 mod hints;
 pub mod http;
 mod ip;
 mod lab;
+mod mode;
 mod netns;
 mod network;
+mod objects;
 pub mod plan;
 pub mod preflight;
 mod process;
@@ -31,8 +35,9 @@ mod wait;
 pub use client::{Client, Family};
 pub use cut::{Cut, Direction};
 pub use daemon::{AGENT_PROGRAM, GATEWAY_PROGRAM};
-pub use hints::hints;
+pub use hints::{hints, kubectl};
 pub use lab::{Lab, Options};
+pub use mode::Mode;
 pub use network::BETWEEN_NODES;
 pub use plan::Plan;
 pub use process::Process;

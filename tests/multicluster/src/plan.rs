@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address,
+    mode::Mode,
     topology::{Cluster, Pod, Topology},
 };
 
@@ -32,6 +33,9 @@ pub struct Plan {
     pub folder: PathBuf,
     /// The control group that holds all of the lab's processes.
     pub cgroup: PathBuf,
+    /// Where its gateways read their objects.
+    #[serde(default)]
+    pub mode: Mode,
     /// The folder of the daemons' programs; none: the lab has pods alone.
     pub programs: Option<PathBuf>,
     /// The nodes, in the topology's order.
@@ -91,6 +95,7 @@ impl Plan {
             topology: topology.clone(),
             folder: topology.folder.clone(),
             cgroup,
+            mode: Mode::Manifests,
             programs: None,
             nodes: Vec::new(),
             pods: Vec::new(),
@@ -126,6 +131,12 @@ impl Plan {
     /// The manifests that a cluster's gateway reads.
     pub fn manifests_dir(&self, cluster: &str) -> PathBuf {
         self.run_dir().join("manifests").join(cluster)
+    }
+
+    /// The kubeconfig that leads to a cluster's API server, from inside the network of its gateway's node.
+    pub fn kubeconfig(&self, cluster: &str) -> PathBuf {
+        let folder = self.run_dir().join("kubernetes").join(cluster);
+        folder.join("kubeconfig")
     }
 
     /// Where what a process says is kept; `process` is a pod's name, `gateway` or `<node>/agent`.

@@ -105,6 +105,12 @@ impl Launch {
         self
     }
 
+    /// One more variable of its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn output(self) -> Result<Output> {
         let child = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;

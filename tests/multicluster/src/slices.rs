@@ -1,7 +1,7 @@
 //! Derives the objects that Kubernetes' controllers would write: EndpointSlices from services and pods, and the nodes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -11,7 +11,19 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::plan::{Plan, PodPlan};
+use crate::{
+    apiserver,
+    mode::Mode,
+    objects,
+    plan::{Plan, PodPlan},
+};
+
+/// The definitions of the kinds that a cluster with Isthmus has.
+const DEFINITIONS: [&str; 3] = [
+    include_str!("../../../helm/isthmus/crds/clusterlinks.yaml"),
+    include_str!("../../../helm/isthmus/crds/serviceexports.yaml"),
+    include_str!("../../../helm/isthmus/crds/serviceimports.yaml"),
+];
 
 /// The derived files' names begin so; a person's own manifests don't.
 const DERIVED_PREFIX: &str = "lab-derived-";
@@ -52,7 +64,7 @@ struct ServicePort {
 
 /// A service that selects pods.
 #[derive(Debug)]
-struct Selecting {
+pub(crate) struct Selecting {
     namespace: String,
     name: String,
     labels: BTreeMap<String, String>,
@@ -60,16 +72,21 @@ struct Selecting {
     ports: Vec<ServicePort>,
 }
 
-/// Copies a cluster's manifests to where its gateway reads them, and adds its nodes.
+/// Brings a cluster's manifests to where its gateway reads them, and adds its nodes.
 pub(crate) fn install_manifests(plan: &Plan, cluster: &str) -> Result<()> {
     let target = plan.manifests_dir(cluster);
     fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
+    match plan.mode {
+        Mode::Manifests => {}
+        Mode::Kubernetes => install_kinds(plan, cluster)?,
+    }
     if let Some(folder) = &plan.cluster(cluster)?.manifests {
         let folder = plan.folder.join(folder);
         for file in manifest_files(&folder)? {
-            let name = file.file_name().unwrap_or_default();
-            fs::copy(&file, target.join(name))
-                .with_context(|| format!("copying {}", file.display()))?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let text =
+                fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            objects::write(plan, cluster, &name, &text)?;
         }
     }
     let nodes = plan.nodes_of(cluster).map(|node| {
@@ -85,22 +102,72 @@ pub(crate) fn install_manifests(plan: &Plan, cluster: &str) -> Result<()> {
             },
         })
     });
-    write_derived(&target, "nodes", nodes.collect())
+    write_derived(plan, cluster, "nodes", nodes.collect())
+}
+
+/// Gives an API server what a cluster has before its first manifest: our kinds and the pods' namespaces.
+fn install_kinds(plan: &Plan, cluster: &str) -> Result<()> {
+    let definitions = DEFINITIONS.join("\n---\n");
+    objects::write(
+        plan,
+        cluster,
+        &format!("{DERIVED_PREFIX}kinds.yaml"),
+        &definitions,
+    )?;
+    apiserver::until_served(plan, cluster, &objects::parse(&definitions)?)?;
+    let namespaces = plan.pods_of(cluster).map(|pod| pod.pod.namespace.as_str());
+    let namespaces: BTreeSet<_> = namespaces.collect();
+    let namespaces = namespaces
+        .into_iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    write_derived(plan, cluster, "namespaces", namespaces.collect())
+}
+
+/// Writes how a cluster's pods are, as the kubelets of an API server's cluster would.
+pub(crate) fn write_pods(
+    plan: &Plan,
+    cluster: &str,
+    is_ready: &impl Fn(&PodPlan) -> bool,
+) -> Result<()> {
+    let pods = plan.pods_of(cluster).map(|pod| {
+        let addresses = pod.addresses.iter().map(|ip| json!({"ip": ip}));
+        let ready = if is_ready(pod) { "True" } else { "False" };
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": pod.pod.name,
+                "namespace": pod.pod.namespace,
+                "labels": pod.pod.labels,
+            },
+            "spec": {
+                "nodeName": pod.node,
+                "containers": [{"name": "main", "image": "isthmus-lab"}],
+            },
+            "status": {
+                "phase": "Running",
+                "podIP": pod.addresses.first(),
+                "podIPs": addresses.collect::<Vec<_>>(),
+                "conditions": [{"type": "Ready", "status": ready}],
+            },
+        })
+    });
+    write_derived(plan, cluster, "pods", pods.collect())
 }
 
 /// Derives the EndpointSlices of one cluster and writes them.
 pub(crate) fn write_slices(
     plan: &Plan,
     cluster: &str,
+    services: Vec<Selecting>,
     is_ready: &impl Fn(&PodPlan) -> bool,
 ) -> Result<()> {
-    let folder = plan.manifests_dir(cluster);
     let mut slices = Vec::new();
-    for service in services(&folder)? {
+    for service in services {
         let pods = plan.pods_of(cluster).filter(|p| service.selects(p));
         slices.extend(service.slices(&pods.collect::<Vec<_>>(), is_ready));
     }
-    write_derived(&folder, "endpointslices", slices)
+    write_derived(plan, cluster, "endpointslices", slices)
 }
 
 /// A folder's manifests in the order of their names.
@@ -133,8 +200,9 @@ pub(crate) fn write_atomically(file: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("writing {}", file.display()))
 }
 
-fn write_derived(folder: &Path, what: &str, objects: Vec<Value>) -> Result<()> {
-    let file = folder.join(format!("{DERIVED_PREFIX}{what}.yaml"));
+fn write_derived(plan: &Plan, cluster: &str, what: &str, objects: Vec<Value>) -> Result<()> {
+    let name = format!("{DERIVED_PREFIX}{what}.yaml");
+    let file = plan.manifests_dir(cluster).join(&name);
     let documents: Vec<_> = objects
         .iter()
         .map(serde_yaml::to_string)
@@ -144,10 +212,22 @@ fn write_derived(folder: &Path, what: &str, objects: Vec<Value>) -> Result<()> {
     if fs::read_to_string(&file).ok().as_deref() == Some(&text) {
         return Ok(());
     }
-    write_atomically(&file, &text)
+    objects::write(plan, cluster, &name, &text)
 }
 
-fn services(folder: &Path) -> Result<Vec<Selecting>> {
+/// The services of an API server that select pods.
+pub(crate) fn selecting(services: &[Value]) -> Vec<Selecting> {
+    let objects = services.iter().filter_map(|service| {
+        let mut object: Object = serde_json::from_value(service.clone()).ok()?;
+        // Items of a list may lack their kind.
+        "Service".clone_into(&mut object.kind);
+        Selecting::of(object)
+    });
+    objects.collect()
+}
+
+/// The services of a folder that select pods.
+pub(crate) fn services(folder: &Path) -> Result<Vec<Selecting>> {
     let mut found = Vec::new();
     for file in manifest_files(folder)? {
         if is_derived(&file) {

@@ -12,7 +12,13 @@ pub(crate) enum Profile {
 }
 
 /// The packages whose programs are run.
-const PACKAGES: [&str; 4] = ["isthmus", "mesh-gateway", "node-dp", "xtask"];
+const PACKAGES: [&str; 5] = [
+    "apiserver-double",
+    "isthmus",
+    "mesh-gateway",
+    "node-dp",
+    "xtask",
+];
 
 /// Builds them and returns the folder they are in.
 pub(crate) fn programs(profile: Profile) -> anyhow::Result<PathBuf> {

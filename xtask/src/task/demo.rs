@@ -8,7 +8,7 @@ mod table;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use multicluster::{Lab, Options, Topology, preflight, wait_until};
+use multicluster::{Lab, Mode, Options, Topology, preflight, wait_until};
 
 use crate::task::{build, setup};
 use measure::{CLIENT, HOME, LOST};
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Prints the facts as JSON lines.
     #[arg(long)]
     json: bool,
+    /// Gives each cluster an API server in place of its folder of manifests.
+    #[arg(long)]
+    kubernetes: bool,
     /// Leaves the clusters up and says how to play with them.
     #[arg(long)]
     keep: bool,
@@ -51,6 +54,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let topology = Topology::demo()?.named(&args.lab);
     let options = Options {
         bin_dir: Some(programs.clone()),
+        mode: if args.kubernetes {
+            Mode::Kubernetes
+        } else {
+            Mode::Manifests
+        },
         ..Options::default()
     };
     let lab = Lab::up(&topology, &options)?;
