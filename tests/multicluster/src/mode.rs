@@ -15,6 +15,42 @@ pub enum Mode {
     Kubernetes,
 }
 
+impl Mode {
+    /// The name of a test's lab in this mode, so that the same test can run in both at once.
+    pub fn lab(self, name: &str) -> String {
+        match self {
+            Self::Manifests => name.to_owned(),
+            Self::Kubernetes => format!("{name}k"),
+        }
+    }
+}
+
+/// Makes of each function that takes a [`Mode`] two tests, `manifests::x` and `kubernetes::x`.
+#[macro_export]
+macro_rules! in_both_modes {
+    ($($test:ident),+ $(,)?) => {
+        mod manifests {
+            $(
+                #[test]
+                #[ignore = "needs root"]
+                fn $test() {
+                    super::$test($crate::Mode::Manifests);
+                }
+            )+
+        }
+
+        mod kubernetes {
+            $(
+                #[test]
+                #[ignore = "needs root"]
+                fn $test() {
+                    super::$test($crate::Mode::Kubernetes);
+                }
+            )+
+        }
+    };
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

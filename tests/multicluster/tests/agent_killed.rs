@@ -4,19 +4,22 @@
 
 use std::time::Duration;
 
-use multicluster::{Client, Family, Lab, Options, Target, Topology};
+use multicluster::{Client, Family, Lab, Mode, Options, Target, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
 const WEB: &str = "10.101.0.10";
 
-#[test]
-#[ignore = "needs root"]
-fn no_call_to_the_own_cluster_fails_while_the_agent_is_killed_and_started() {
+multicluster::in_both_modes!(
+    no_call_to_the_own_cluster_fails_while_the_agent_is_killed_and_started,
+    both_clusters_answer_again_after_an_agent_was_killed_and_started,
+);
+
+fn no_call_to_the_own_cluster_fails_while_the_agent_is_killed_and_started(mode: Mode) {
     // Without west: where the tunnel runs in the agent, its end is the tunnel's end.
-    let mut topology = Topology::demo().unwrap().named("agentkilled");
+    let mut topology = Topology::demo().unwrap().named(&mode.lab("agentkilled"));
     topology.clusters.truncate(1);
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client.wait_for_clusters(&["east"], SOON, http).unwrap();
@@ -39,11 +42,9 @@ fn no_call_to_the_own_cluster_fails_while_the_agent_is_killed_and_started() {
     );
 }
 
-#[test]
-#[ignore = "needs root"]
-fn both_clusters_answer_again_after_an_agent_was_killed_and_started() {
-    let topology = Topology::demo().unwrap().named("agentback");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+fn both_clusters_answer_again_after_an_agent_was_killed_and_started(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("agentback"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client

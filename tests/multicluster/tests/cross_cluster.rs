@@ -4,17 +4,20 @@
 
 use std::time::Duration;
 
-use multicluster::{Client, Family, Lab, Options, Topology};
+use multicluster::{Client, Family, Lab, Mode, Options, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
 const NAME: &str = "web.shop.svc.clusterset.local";
 
-#[test]
-#[ignore = "needs root"]
-fn a_global_service_is_answered_by_both_clusters_over_every_protocol_and_family() {
-    let topology = Topology::demo().unwrap().named("crosscluster");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(
+    a_global_service_is_answered_by_both_clusters_over_every_protocol_and_family,
+    a_backend_in_another_cluster_sees_the_client_pods_own_address,
+);
+
+fn a_global_service_is_answered_by_both_clusters_over_every_protocol_and_family(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("crosscluster"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
 
     for (family, address) in [(Family::V4, "10.101.0.10"), (Family::V6, "fd00:101:1::10")] {
@@ -32,11 +35,9 @@ fn a_global_service_is_answered_by_both_clusters_over_every_protocol_and_family(
     }
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_backend_in_another_cluster_sees_the_client_pods_own_address() {
-    let topology = Topology::demo().unwrap().named("crosssource");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+fn a_backend_in_another_cluster_sees_the_client_pods_own_address(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("crosssource"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let own = lab.plan().pod("east/client").unwrap();
     let own = own.ipv4().unwrap().to_string();

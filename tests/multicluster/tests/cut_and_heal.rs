@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use multicluster::{Client, Direction, Family, Lab, Options, Topology};
+use multicluster::{Client, Direction, Family, Lab, Mode, Options, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -13,11 +13,14 @@ const WEB: &str = "10.101.0.10";
 /// New connections may fail only so long after the cut.
 const FAILOVER_MS: f64 = 1000.0;
 
-#[test]
-#[ignore = "needs root"]
-fn calls_fail_for_less_than_a_second_after_a_cut_and_the_cluster_returns_after_healing() {
-    let topology = Topology::demo().unwrap().named("cutandheal");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(
+    calls_fail_for_less_than_a_second_after_a_cut_and_the_cluster_returns_after_healing,
+    a_cut_in_one_direction_takes_the_cluster_out_too,
+);
+
+fn calls_fail_for_less_than_a_second_after_a_cut_and_the_cluster_returns_after_healing(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("cutandheal"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client
@@ -49,11 +52,9 @@ fn calls_fail_for_less_than_a_second_after_a_cut_and_the_cluster_returns_after_h
         .unwrap();
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_cut_in_one_direction_takes_the_cluster_out_too() {
-    let topology = Topology::demo().unwrap().named("cutoneway");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+fn a_cut_in_one_direction_takes_the_cluster_out_too(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("cutoneway"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client

@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
-use multicluster::{Client, Family, Lab, Options, Target, Topology};
+use multicluster::{Client, Family, Lab, Mode, Options, Target, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
 const WEB: &str = "10.101.0.10";
 
-#[test]
-#[ignore = "needs root"]
-fn traffic_goes_on_without_a_gateway_and_changes_arrive_when_it_is_back() {
-    let topology = Topology::demo().unwrap().named("gatewaykilled");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(traffic_goes_on_without_a_gateway_and_changes_arrive_when_it_is_back,);
+
+fn traffic_goes_on_without_a_gateway_and_changes_arrive_when_it_is_back(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("gatewaykilled"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client

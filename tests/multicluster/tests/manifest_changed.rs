@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
-use multicluster::{Client, Family, Lab, Options, Topology};
+use multicluster::{Client, Family, Lab, Mode, Options, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
 const WEB: &str = "10.101.0.10";
 
-#[test]
-#[ignore = "needs root"]
-fn sharing_affinity_and_the_loss_of_a_service_reach_the_other_cluster() {
-    let topology = Topology::demo().unwrap().named("manifest");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(sharing_affinity_and_the_loss_of_a_service_reach_the_other_cluster,);
+
+fn sharing_affinity_and_the_loss_of_a_service_reach_the_other_cluster(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("manifest"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     let both = ["east", "west"];

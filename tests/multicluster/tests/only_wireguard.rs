@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use multicluster::{Client, Family, Lab, Options, Process, Topology};
+use multicluster::{Client, Family, Lab, Mode, Options, Process, Topology};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -16,11 +16,11 @@ const SOON: Duration = Duration::from_secs(20);
 const UNEXPECTED: &str = "not arp and not udp port 51872 and not udp port 4700 \
     and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 137) and not (ip6[6] = 0 and ip6[40] = 58)";
 
-#[test]
-#[ignore = "needs root"]
-fn a_capture_between_the_clusters_has_only_wireguard_and_quic() {
-    let topology = Topology::demo().unwrap().named("wire");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(a_capture_between_the_clusters_has_only_wireguard_and_quic,);
+
+fn a_capture_between_the_clusters_has_only_wireguard_and_quic(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("wire"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let west: Vec<_> = lab
         .plan()

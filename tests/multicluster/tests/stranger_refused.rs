@@ -9,15 +9,15 @@ use std::{
 
 use certs::{TrustDomain, commands};
 use cluster_registry::name::ClusterName;
-use multicluster::{Client, Family, Lab, Options, Target, Topology, wait_until};
+use multicluster::{Client, Family, Lab, Mode, Options, Target, Topology, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
 
-#[test]
-#[ignore = "needs root"]
-fn a_stranger_with_the_right_name_is_refused() {
-    let topology = Topology::demo().unwrap().named("stranger");
-    let lab = Lab::up(&topology, &Options::default()).unwrap();
+multicluster::in_both_modes!(a_stranger_with_the_right_name_is_refused,);
+
+fn a_stranger_with_the_right_name_is_refused(mode: Mode) {
+    let topology = Topology::demo().unwrap().named(&mode.lab("stranger"));
+    let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let client = Client::new(&lab, "east/client");
     let http = |c: &Client<'_>| c.http("10.101.0.10", 80, Family::V4);
     client
