@@ -6,6 +6,7 @@ mod admit;
 mod crd;
 mod delete;
 mod read;
+mod saved;
 mod service;
 mod write;
 

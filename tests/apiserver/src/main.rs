@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A Kubernetes API server for the lab: no controllers, no access rules, everything in memory; or a real one where
+/// A Kubernetes API server for the lab: no controllers, no access rules, and everything in memory unless --data is given; or a real one where
 /// KUBEBUILDER_ASSETS names a folder with kube-apiserver and etcd.
 #[derive(Debug, Parser)]
 #[command(name = "apiserver-double")]
@@ -26,6 +26,9 @@ struct Args {
     /// Writes a kubeconfig that leads to the server here, once it serves.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// Keeps every write in this folder, so that a server that was killed comes back as it was
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// A range of cluster IPs, at most one per family, the preferred first.
     #[arg(long = "service-cidr", value_parser = parse_range)]
     service_cidrs: Vec<(std::net::IpAddr, u8)>,
@@ -36,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut settings = Settings {
         listen: args.listen,
+        data: args.data,
         ..Settings::default()
     };
     if !args.service_cidrs.is_empty() {

@@ -51,7 +51,8 @@ impl RealServer {
             given => given,
         };
         let mut etcd = program(assets, "etcd", dir.path())?;
-        etcd.arg("--data-dir").arg(dir.path().join("etcd"));
+        let data = settings.data.as_deref().unwrap_or_else(|| dir.path());
+        etcd.arg("--data-dir").arg(data.join("etcd"));
         etcd.arg(format!("--listen-client-urls=http://{client}"));
         etcd.arg(format!("--advertise-client-urls=http://{client}"));
         etcd.arg(format!("--listen-peer-urls=http://{peer}"));

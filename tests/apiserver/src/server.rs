@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,6 +40,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The ranges of cluster IPs, at most one per family, the preferred first.
     pub service_cidrs: Vec<(IpAddr, u8)>,
+    /// The folder that every write is kept in, so that a server that was killed comes back as it was; none: in memory.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -53,6 +56,7 @@ impl Default for Settings {
                 .iter()
                 .filter_map(|text| parse(text))
                 .collect(),
+            data: None,
         }
     }
 }
@@ -86,7 +90,11 @@ impl ApiServer {
         let address = listener
             .local_addr()
             .context("reading the listener's address")?;
-        let shared = Shared::new(Api::new(&settings.service_cidrs, Timestamp::now()));
+        let mut api = Api::new(&settings.service_cidrs, Timestamp::now());
+        if let Some(folder) = &settings.data {
+            api.restore(folder)?;
+        }
+        let shared = Shared::new(api, settings.data);
         let server = Self {
             address,
             shared: Arc::clone(&shared),

@@ -1,6 +1,8 @@
 //! What requests share: the API behind a lock, the faults, and what wakes the watches.
 
 use std::{
+    io::Write,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,6 +25,8 @@ pub(crate) struct Shared {
     /// Moves whenever a watch may have something to say.
     changed: watch::Sender<u64>,
     pub(crate) bookmark_interval: Duration,
+    /// The folder that every write is kept in.
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Inner {
 }
 
 impl Shared {
-    pub(crate) fn new(api: Api) -> Arc<Self> {
+    pub(crate) fn new(api: Api, data: Option<PathBuf>) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 api,
@@ -60,6 +64,7 @@ impl Shared {
             }),
             changed: watch::Sender::new(0),
             bookmark_interval: BOOKMARK_INTERVAL,
+            data,
         })
     }
 
@@ -69,6 +74,7 @@ impl Shared {
         let before = inner.api.store.revision();
         let result = work(&mut inner);
         if inner.api.store.revision() != before {
+            self.keep(&inner.api);
             inner.changes += 1;
             self.changed.send_replace(inner.changes);
         }
@@ -86,6 +92,15 @@ impl Shared {
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Before anybody is told, so that a killed server never comes back older than what it has answered.
+    fn keep(&self, api: &Api) {
+        let Some(folder) = &self.data else { return };
+        if let Err(error) = api.save(folder) {
+            // The write stands in memory; whoever runs the server reads why it will not outlive it.
+            drop(writeln!(std::io::stderr(), "{error:#}"));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

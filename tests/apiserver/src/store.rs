@@ -52,6 +52,20 @@ impl Store {
         }
     }
 
+    /// The objects of an earlier life at its last revision; what happened before is forgotten.
+    pub(crate) fn restored(revision: u64, objects: Vec<(ObjectName, Value)>) -> Self {
+        let mut store = Self {
+            revision,
+            floor: revision,
+            ..Self::default()
+        };
+        for (name, object) in objects {
+            store.index(&name, &object);
+            store.objects.insert(name, Arc::new(object));
+        }
+        store
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -62,6 +76,11 @@ impl Store {
 
     pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<Value>> {
         self.objects.get(name)
+    }
+
+    /// The objects of all kinds.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&ObjectName, &Arc<Value>)> {
+        self.objects.iter()
     }
 
     /// The objects of a kind, of one namespace or of all, in the order of their names.
@@ -89,13 +108,7 @@ impl Store {
         if let Some(before) = &before {
             self.forget_owners(&name, before);
         }
-        for owner in meta::owner_uids(&object) {
-            self.dependents_by_uid
-                .entry(owner)
-                .or_default()
-                .insert(name.clone());
-        }
-        self.name_by_uid.insert(meta::uid(&object), name.clone());
+        self.index(&name, &object);
         self.note(Change {
             revision: self.revision,
             name,
@@ -154,6 +167,16 @@ impl Store {
     /// Spends a revision on nothing, as writes to kinds that nobody watches do.
     pub(crate) fn skip_revision(&mut self) {
         self.revision += 1;
+    }
+
+    fn index(&mut self, name: &ObjectName, object: &Value) {
+        for owner in meta::owner_uids(object) {
+            self.dependents_by_uid
+                .entry(owner)
+                .or_default()
+                .insert(name.clone());
+        }
+        self.name_by_uid.insert(meta::uid(object), name.clone());
     }
 
     fn forget_owners(&mut self, name: &ObjectName, before: &Value) {
