@@ -275,7 +275,9 @@ fn kubeconfigs(plan: &Plan) -> Value {
 fn place_of(lab: &Lab, target: &Target) -> Result<(String, String, Value)> {
     let plan = lab.plan();
     let node = match target {
-        Target::Gateway { cluster } => plan.gateway_node(cluster)?,
+        Target::Gateway { cluster } | Target::ApiServer { cluster } => {
+            plan.gateway_node(cluster)?
+        }
         Target::Agent { cluster, node } => plan.node(cluster, node)?,
         Target::Pod { .. } => {
             let pod = plan.pod(&target.to_string())?;

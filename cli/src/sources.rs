@@ -62,7 +62,7 @@ pub(crate) fn fetch(from: &From) -> Result<Vec<Source>, Failure> {
 fn from_lab(lab: &Lab) -> Result<Vec<Source>> {
     let targets = lab.targets().into_iter();
     let daemons: Vec<_> = targets
-        .filter(|target| !matches!(target, Target::Pod { .. }))
+        .filter(|target| matches!(target, Target::Gateway { .. } | Target::Agent { .. }))
         .collect();
     ensure!(
         !daemons.is_empty(),

@@ -1,12 +1,17 @@
 //! A cluster's own API server: starts it beside the gateway, and asks it from inside its network.
 
-use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
     discovery::{Scope, pinned_kind},
@@ -26,6 +31,9 @@ pub(crate) const PROGRAM: &str = "apiserver-double";
 /// Names the folder with `etcd` and `kube-apiserver`, if there are any.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
+/// Its control group below the node's.
+pub(crate) const GROUP: &str = "@apiserver";
+
 /// Where it listens, in the network of the gateway's node.
 const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 6443);
 
@@ -40,7 +48,7 @@ const SERVED_WITHIN: Duration = Duration::from_secs(20);
 
 const HTTP_NOT_FOUND: u16 = 404;
 
-/// Starts a cluster's API server and waits until it serves.
+/// Starts a cluster's API server, with the objects of its last life, and waits until its kubeconfig is there.
 pub(crate) fn start(plan: &Plan, cluster: &str, program: &Path) -> Result<()> {
     let node = plan.gateway_node(cluster)?;
     let kubeconfig = plan.kubeconfig(cluster);
@@ -51,16 +59,17 @@ pub(crate) fn start(plan: &Plan, cluster: &str, program: &Path) -> Result<()> {
     let mut argv = vec![text(program), "--listen".to_owned()];
     argv.push(format!("{address}:{port}"));
     argv.extend(["--kubeconfig".to_owned(), text(&kubeconfig)]);
+    argv.extend(["--data".to_owned(), text(folder)]);
     for range in &plan.cluster(cluster)?.service_cidrs {
         argv.extend(["--service-cidr".to_owned(), range.to_string()]);
     }
-    let mut launch = Launch::on_node(plan, node, "@apiserver").argv(argv);
+    let mut launch = Launch::on_node(plan, node, GROUP).argv(argv);
     if let Ok(assets) = std::env::var(ASSETS_VARIABLE) {
         launch = launch.variable(ASSETS_VARIABLE, assets);
     }
     let log = plan.log_file(cluster, "apiserver");
     launch.spawn_logged(&log)?;
-    let group = node.cgroup.join("@apiserver");
+    let group = node.cgroup.join(GROUP);
     let what = format!("the API server of {cluster} serves");
     wait_for(STARTED_WITHIN, &what, || {
         let is_gone = !cgroup::is_populated(&group);
@@ -71,6 +80,12 @@ pub(crate) fn start(plan: &Plan, cluster: &str, program: &Path) -> Result<()> {
         bail!("the API server of {cluster} ended at once; it said:\n{said}");
     }
     Ok(())
+}
+
+/// Whether a cluster's API server takes connections.
+pub(crate) fn is_ready(plan: &Plan, cluster: &str) -> Result<bool> {
+    let node = plan.gateway_node(cluster)?;
+    netns::inside(&node.netns, || Ok(TcpStream::connect(ADDRESS).is_ok()))
 }
 
 /// Applies objects in their order, their status too, then deletes some.
@@ -121,10 +136,20 @@ pub(crate) fn get(plan: &Plan, cluster: &str, named: &Value) -> Result<Option<Va
     })
 }
 
+/// The objects of one kind in one namespace, named by those of a sample.
+pub(crate) fn list(plan: &Plan, cluster: &str, sample: &Value) -> Result<Vec<Value>> {
+    ask(plan, cluster, async |client| {
+        let (api, _name) = place(&client, sample).await?;
+        let list = api.list(&ListParams::default()).await?;
+        let all = list.items.into_iter().map(serde_json::to_value);
+        all.collect::<Result<_, _>>().context("reading objects")
+    })
+}
+
 /// All services.
 pub(crate) async fn services(client: &Client) -> Result<Vec<Value>> {
     let list = Api::<Service>::all(client.clone())
-        .list(&Default::default())
+        .list(&ListParams::default())
         .await?;
     let all = list.items.into_iter().map(serde_json::to_value);
     all.collect::<Result<_, _>>().context("reading services")

@@ -86,6 +86,10 @@ pub(crate) fn start(plan: &Plan, target: &Target) -> Result<()> {
     let group = target.cgroup(plan)?;
     ensure!(!cgroup::is_populated(&group), "{target} runs already");
     let launch = match target {
+        Target::ApiServer { cluster } => {
+            let program = program(plan, apiserver::PROGRAM)?;
+            return apiserver::start(plan, cluster, program.as_ref());
+        }
         Target::Gateway { cluster } => {
             let node = plan.gateway_node(cluster)?;
             let launch = Launch::on_node(plan, node, "@gateway").argv(gateway_argv(plan, cluster)?);
@@ -123,6 +127,7 @@ pub(crate) fn is_ready(plan: &Plan, target: &Target) -> Result<bool> {
         Target::Gateway { .. } | Target::Agent { .. } => {
             Ok(ask(plan, target, "/readyz")?.status == 200)
         }
+        Target::ApiServer { cluster } => apiserver::is_ready(plan, cluster),
         Target::Pod { .. } => Ok(controller::is_ready(plan.pod(&target.to_string())?)),
     }
 }
@@ -143,7 +148,9 @@ pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
     let (node, address) = match target {
         Target::Gateway { cluster } => (plan.gateway_node(cluster)?, GATEWAY_ADMIN),
         Target::Agent { cluster, node } => (plan.node(cluster, node)?, AGENT_ADMIN),
-        Target::Pod { .. } => bail!("{target} is a pod: it has no admin endpoint"),
+        Target::ApiServer { .. } | Target::Pod { .. } => {
+            bail!("{target} is no daemon of ours: it has no admin endpoint")
+        }
     };
     netns::inside(&node.netns, || http::get(address, path))
         .with_context(|| format!("asking {target}"))
@@ -217,7 +224,7 @@ fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
     Ok(argv)
 }
 
-pub(crate) fn program(plan: &Plan, name: &str) -> Result<String> {
+fn program(plan: &Plan, name: &str) -> Result<String> {
     let folder = plan.programs.as_ref().with_context(|| {
         format!(
             "lab {} was built without daemons, so it has no {name}",

@@ -102,6 +102,11 @@ impl Lab {
         apiserver::get(self.plan(), cluster, named)
     }
 
+    /// The objects of a kind in a namespace of a cluster's API server, both named by those of `sample`.
+    pub fn objects(&self, cluster: &str, sample: &Value) -> Result<Vec<Value>> {
+        apiserver::list(self.plan(), cluster, sample)
+    }
+
     /// The folder with the credentials of a cluster's gateway, or of a node's agent.
     pub fn credentials_dir(&self, cluster: &str, node: Option<&str>) -> std::path::PathBuf {
         daemon::credentials_dir(self.plan(), cluster, node)

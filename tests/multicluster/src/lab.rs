@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 
 use crate::{
-    apiserver, cgroup,
+    cgroup,
     claim::{claim, kept_marker},
     controller::{self, Controller},
     daemon,
@@ -294,17 +294,15 @@ impl Lab {
             process::write_resolv_conf(plan, &cluster.name)?;
             match plan.mode {
                 Mode::Manifests => {}
-                Mode::Kubernetes => {
-                    let program = daemon::program(plan, apiserver::PROGRAM)?;
-                    apiserver::start(plan, &cluster.name, program.as_ref())?;
-                }
+                Mode::Kubernetes => self.start(&Target::api_server(&cluster.name))?,
             }
             slices::install_manifests(plan, &cluster.name)?;
         }
         if plan.programs.is_some() {
             daemon::issue_credentials(plan)?;
         }
-        for target in Target::all(plan) {
+        let is_started = |target: &Target| matches!(target, Target::ApiServer { .. });
+        for target in Target::all(plan).into_iter().filter(|t| !is_started(t)) {
             self.start(&target)
                 .with_context(|| format!("starting {target}"))?;
         }

@@ -4,13 +4,18 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Result, bail};
 
-use crate::{plan::Plan, process::MAIN_GROUP};
+use crate::{apiserver, mode::Mode, plan::Plan, process::MAIN_GROUP};
 
 /// Something in a lab that can be killed and started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A cluster's gateway: `<cluster>/gateway`.
     Gateway {
+        /// The cluster.
+        cluster: String,
+    },
+    /// A cluster's API server: `<cluster>/apiserver`.
+    ApiServer {
         /// The cluster.
         cluster: String,
     },
@@ -37,6 +42,12 @@ impl Target {
         Self::Gateway { cluster }
     }
 
+    /// A cluster's API server.
+    pub fn api_server(cluster: &str) -> Self {
+        let cluster = cluster.to_owned();
+        Self::ApiServer { cluster }
+    }
+
     /// A node's agent.
     pub fn agent(cluster: &str, node: &str) -> Self {
         let (cluster, node) = (cluster.to_owned(), node.to_owned());
@@ -47,6 +58,9 @@ impl Target {
     pub(crate) fn cgroup(&self, plan: &Plan) -> Result<PathBuf> {
         Ok(match self {
             Self::Gateway { cluster } => plan.gateway_node(cluster)?.cgroup.join("@gateway"),
+            Self::ApiServer { cluster } => {
+                plan.gateway_node(cluster)?.cgroup.join(apiserver::GROUP)
+            }
             Self::Agent { cluster, node } => plan.node(cluster, node)?.cgroup.join("@agent"),
             Self::Pod { .. } => plan.pod(&self.to_string())?.cgroup.join(MAIN_GROUP),
         })
@@ -56,6 +70,7 @@ impl Target {
     pub(crate) fn log_file(&self, plan: &Plan) -> PathBuf {
         match self {
             Self::Gateway { cluster } => plan.log_file(cluster, "gateway"),
+            Self::ApiServer { cluster } => plan.log_file(cluster, "apiserver"),
             Self::Agent { cluster, node } => plan.log_file(cluster, &format!("{node}/agent")),
             Self::Pod { cluster, pod } => plan.log_file(cluster, pod),
         }
@@ -64,6 +79,11 @@ impl Target {
     /// All that a lab runs by itself.
     pub(crate) fn all(plan: &Plan) -> Vec<Self> {
         let mut all = Vec::new();
+        let clusters = plan.topology.clusters.iter();
+        match plan.mode {
+            Mode::Manifests => {}
+            Mode::Kubernetes => all.extend(clusters.map(|c| Self::api_server(&c.name))),
+        }
         if plan.programs.is_some() {
             all.extend(
                 plan.topology
@@ -86,6 +106,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway { cluster } => write!(f, "{cluster}/gateway"),
+            Self::ApiServer { cluster } => write!(f, "{cluster}/apiserver"),
             Self::Agent { cluster, node } => write!(f, "{cluster}/{node}/agent"),
             Self::Pod { cluster, pod } => write!(f, "{cluster}/{pod}"),
         }
@@ -98,13 +119,14 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self> {
         match text.split('/').collect::<Vec<_>>().as_slice() {
             [cluster, "gateway"] => Ok(Self::gateway(cluster)),
+            [cluster, "apiserver"] => Ok(Self::api_server(cluster)),
             [cluster, node, "agent"] => Ok(Self::agent(cluster, node)),
             [cluster, pod] => Ok(Self::Pod {
                 cluster: (*cluster).to_owned(),
                 pod: (*pod).to_owned(),
             }),
             _ => bail!(
-                "'{text}' is none of <cluster>/gateway, <cluster>/<node>/agent, <cluster>/<pod>"
+                "'{text}' is none of <cluster>/gateway, <cluster>/apiserver, <cluster>/<node>/agent, <cluster>/<pod>"
             ),
         }
     }
@@ -116,7 +138,12 @@ mod tests {
 
     #[test]
     fn a_target_is_read_as_it_is_written() {
-        for text in ["east/gateway", "east/n1/agent", "east/web-1"] {
+        for text in [
+            "east/gateway",
+            "east/apiserver",
+            "east/n1/agent",
+            "east/web-1",
+        ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
     }

@@ -205,8 +205,8 @@ impl Pod {
         // The same alphabet as a cluster's name: a label.
         ClusterName::parse(&self.name)?;
         ensure!(
-            self.name != "gateway",
-            "'gateway' means the cluster's gateway"
+            !matches!(self.name.as_str(), "gateway" | "apiserver"),
+            "'gateway' and 'apiserver' mean the cluster's own"
         );
         if let Some(node) = &self.node {
             ensure!(
