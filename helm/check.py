@@ -41,6 +41,43 @@ KINDS = [
     ("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", True),
 ]
 
+# What the gateway may read anywhere, and what it may write, as verb and resource: what its sources and its sink do.
+READS = {
+    (verb, resource)
+    for verb in ("get", "list", "watch")
+    for resource in (
+        "services",
+        "nodes",
+        "namespaces",
+        "endpointslices.discovery.k8s.io",
+        "serviceexports.multicluster.x-k8s.io",
+        "serviceimports.multicluster.x-k8s.io",
+        "clusterlinks.isthmus.io",
+    )
+}
+WRITES = {
+    "ClusterRole": {
+        ("create", "serviceimports.multicluster.x-k8s.io"),
+        ("patch", "serviceimports.multicluster.x-k8s.io"),
+        ("delete", "serviceimports.multicluster.x-k8s.io"),
+        ("patch", "serviceimports/status.multicluster.x-k8s.io"),
+        ("update", "serviceimports/finalizers.multicluster.x-k8s.io"),
+        ("patch", "serviceexports/status.multicluster.x-k8s.io"),
+        ("create", "endpointslices.discovery.k8s.io"),
+        ("patch", "endpointslices.discovery.k8s.io"),
+        ("delete", "endpointslices.discovery.k8s.io"),
+        ("patch", "clusterlinks/status.isthmus.io"),
+        ("create", "events.events.k8s.io"),
+        ("patch", "events.events.k8s.io"),
+    },
+    # In the gateway's own namespace.
+    "Role": {
+        ("create", "leases.coordination.k8s.io"),
+        ("get", "leases.coordination.k8s.io"),
+        ("update", "leases.coordination.k8s.io"),
+    },
+}
+
 # Where each daemon's flags are declared, and which flags have no value in the chart because they are not settings.
 DAEMONS = {
     "gateway": ("mesh-gateway/src/args.rs", {"manifests", "print-config"}),
@@ -175,21 +212,32 @@ def merge(defaults, values):
 def problems_of(objects):
     """Which promises the objects of an installation break."""
     kinds = sorted(one["kind"] for one in objects)
-    expected = ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Deployment"]
+    expected = ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Deployment", "Role", "RoleBinding"]
     expected += ["Service", "Service", "ServiceAccount", "ServiceAccount"]
     if kinds != expected:
         return [f"made {kinds}"]
     problems = []
     by_kind = {one["kind"]: one for one in objects}
-    for rule in by_kind["ClusterRole"]["rules"]:
-        if not set(rule["verbs"]) <= {"get", "list", "watch"} or "secrets" in rule["resources"]:
-            problems.append(f"the gateway may do too much: {rule}")
+    for kind in ("ClusterRole", "Role"):
+        for rule in by_kind[kind]["rules"]:
+            for right in rights_of(rule) - READS - WRITES[kind]:
+                problems.append(f"the gateway's {kind} may do too much: {' '.join(right)}")
     agent = by_kind["DaemonSet"]["spec"]["template"]["spec"]
     if agent["automountServiceAccountToken"] or not agent["hostNetwork"]:
         problems.append("the agent has a token or no host network")
     for workload in ("Deployment", "DaemonSet"):
         problems += problems_of_workload(by_kind[workload], objects)
     return problems
+
+
+def rights_of(rule):
+    """A rule's rights, each as verb and resource with its group; a wildcard stays one, and so is in no list."""
+    return {
+        (verb, f"{resource}.{group}" if group else resource)
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
 
 
 def problems_of_workload(workload, objects):
