@@ -1,4 +1,6 @@
 //! The object-level cases of the Multi-Cluster Services API's conformance suite, each under its own name.
+//!
+//! Long because the cases are one list, in the order of the suite's.
 
 use serde_json::json;
 

@@ -1,4 +1,6 @@
 //! Clusters with an API server, a source, a merge and a sink each; what one exports, the others hear at once.
+//!
+//! Long because servers, sinks and what is awaited of them make one world.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
