@@ -191,6 +191,8 @@ pub struct LinkStatus {
     pub reason: Option<String>,
     /// Whether what is held of the peer is all that it has said.
     pub synced: bool,
+    /// Whether the gateway has just started and may not conclude anything yet from knowing nothing of the peer.
+    pub awaited: bool,
     /// Updates taken since the link was made.
     pub accepted: u64,
     /// Updates refused since the link was made, by the refusal's label.

@@ -68,8 +68,8 @@ const REPORTS_AT_ONCE: usize = 32;
 /// Asks for the status.
 pub(crate) type StatusRequest = oneshot::Sender<GatewayStatus>;
 
-/// Asks how the links do.
-pub(crate) type LinksRequest = oneshot::Sender<BTreeMap<ClusterName, LinkStatus>>;
+/// Asks how the links do; `None` while it is not known which there are.
+pub(crate) type LinksRequest = oneshot::Sender<Option<BTreeMap<ClusterName, LinkStatus>>>;
 
 /// The ends that other tasks hold.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ pub(crate) struct Hub {
     hold_time: Duration,
     source_kind: &'static str,
     started: SystemTime,
+    started_at: Instant,
     registry: Registry,
     /// The links that flags ask for.
     flags: Vec<LinkSpec>,
@@ -163,6 +164,7 @@ impl Hub {
             hold_time: config.hold_time,
             source_kind: config.source.label(),
             started,
+            started_at: Instant::now(),
             registry,
             flags: config.links.clone(),
             peers: Peers::new(),
@@ -226,7 +228,7 @@ impl Hub {
                     drop(reply.send(self.status()));
                 }
                 Some(reply) = self.link_states_rx.recv() => {
-                    drop(reply.send(status::links(&self.registry, &self.peers)));
+                    drop(reply.send(self.link_states()));
                 }
                 Some(request) = self.saves_rx.recv() => self.answer_save(request),
                 () = sleep_until(deadline) => self.handle_timeout(Instant::now()),

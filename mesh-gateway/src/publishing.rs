@@ -43,7 +43,7 @@ impl Publishing {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let client = kube::Client::try_default().await;
         let client = client.context("finding the Kubernetes API server")?;
-        let (links_tx, links) = watch::channel(LinkStatuses::default());
+        let (links_tx, links) = watch::channel(None);
         let settings = Settings {
             cluster: self.cluster,
             identity: self.replica,
@@ -52,17 +52,23 @@ impl Publishing {
             views: self.views,
             links,
         };
-        let sink = Sink::new(client, settings);
+        let sink = Sink::new(client, settings).run(shutdown);
+        tokio::pin!(sink);
         tokio::select! {
-            () = sink.run(shutdown) => {}
+            () = &mut sink => return Ok(()),
             () = tell_links(self.link_states, links_tx) => {}
         }
+        // The hub may end first; the sink still has its Lease to give back.
+        sink.await;
         Ok(())
     }
 }
 
 /// Tells the sink how the links do whenever that has changed; ends with the hub.
-async fn tell_links(requests: mpsc::Sender<LinksRequest>, links: watch::Sender<LinkStatuses>) {
+async fn tell_links(
+    requests: mpsc::Sender<LinksRequest>,
+    links: watch::Sender<Option<LinkStatuses>>,
+) {
     let mut interval = tokio::time::interval(LINKS_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,10 +78,13 @@ async fn tell_links(requests: mpsc::Sender<LinksRequest>, links: watch::Sender<L
             return;
         }
         let Ok(states) = answer.await else { return };
+        let Some(states) = states.map(Arc::new) else {
+            continue;
+        };
         links.send_if_modified(|old| {
-            let is_new = **old != states;
+            let is_new = old.as_ref() != Some(&states);
             if is_new {
-                *old = Arc::new(states);
+                *old = Some(states);
             }
             is_new
         });

@@ -13,9 +13,11 @@ mod lease;
 mod links;
 mod plan;
 mod publisher;
+mod settled;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod watches;
 mod writer;
 
 use std::{fmt, sync::Arc, time::Instant};
@@ -23,7 +25,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use cluster_registry::{mcs::addresses::Allocator, name::ClusterName, view::View};
 use kube::Client;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::publisher::LinkStatuses;
 use self::{
@@ -65,8 +67,8 @@ pub struct Settings {
     pub pools: Allocator,
     /// What to publish; `None` before all is known.
     pub views: watch::Receiver<Option<Arc<View>>>,
-    /// How the links do.
-    pub links: watch::Receiver<LinkStatuses>,
+    /// How the links do; `None` before it is known which there are.
+    pub links: watch::Receiver<Option<LinkStatuses>>,
 }
 
 impl Sink {
@@ -89,7 +91,7 @@ impl Sink {
     pub async fn run(self, shutdown: CancellationToken) {
         let lease = LeaseClient::new(self.client.clone(), &self.lease_namespace, &self.identity);
         let mut election = Election::new(self.identity.clone());
-        let mut publishing: Option<tokio::task::JoinHandle<()>> = None;
+        let mut publishing: Option<AbortOnDropHandle<()>> = None;
         loop {
             let turn = lease.take_turn(&mut election);
             tokio::select! {
@@ -122,17 +124,17 @@ impl Sink {
         }
     }
 
-    fn start(&self) -> tokio::task::JoinHandle<()> {
+    fn start(&self) -> AbortOnDropHandle<()> {
         let (client, identity) = (self.client.clone(), self.identity.clone());
         let inputs = self.inputs.clone();
-        tokio::spawn(async move {
+        AbortOnDropHandle::new(tokio::spawn(async move {
             Publisher::new(client, &identity, inputs).await.run().await;
-        })
+        }))
     }
 }
 
 /// Ends publishing; when this returns, nothing more is written.
-async fn stop(publishing: &mut Option<tokio::task::JoinHandle<()>>) {
+async fn stop(publishing: &mut Option<AbortOnDropHandle<()>>) {
     let Some(task) = publishing.take() else {
         return;
     };

@@ -79,9 +79,15 @@ pub struct Holding {
     held_since: Option<Instant>,
     /// Whether its word was dropped, so that a session which continues it is of no use.
     needs_snapshot: bool,
+    was_heard: bool,
 }
 
 impl Holding {
+    /// Whether the peer has said everything at least once.
+    pub fn was_heard(&self) -> bool {
+        self.was_heard
+    }
+
     /// Whether what is held is all that the peer said last.
     pub fn has_said_all(&self) -> bool {
         self.has_said_all
@@ -111,6 +117,7 @@ impl Holding {
         self.needs_snapshot = false;
         self.held_since = None;
         self.has_said_all |= resumed;
+        self.was_heard |= resumed;
     }
 
     /// The peer begins to say everything it has.
@@ -121,6 +128,7 @@ impl Holding {
     /// The peer has said everything it has.
     pub fn handle_snapshot_end(&mut self) {
         self.has_said_all = !self.needs_snapshot;
+        self.was_heard |= self.has_said_all;
     }
 
     /// Everything up to a position was taken.

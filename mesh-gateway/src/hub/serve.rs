@@ -1,8 +1,13 @@
 //! From when the hub has something to say, and to whom it says it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use super::Hub;
+use cluster_registry::{link::LinkStatus, name::ClusterName};
+
+use super::{Hub, status};
 use crate::metrics::gauge_value;
 
 /// How long nodes wait for peers after a start: a session on a good path is up and heard within a second.
@@ -40,6 +45,17 @@ impl Hub {
             tracing::info!(has_heard_all, is_restored, "nodes are served");
             self.is_feed_open = true;
         }
+    }
+
+    /// How the links do, once it is known which there are.
+    ///
+    /// What a peer shares is held for the hold time when it is lost; so it is when this gateway was away, though it has
+    /// to hear the peer again to know what that is.
+    pub(super) fn link_states(&self) -> Option<BTreeMap<ClusterName, LinkStatus>> {
+        let away = self.started_at.elapsed() < self.hold_time;
+        let may_await = away && !self.is_restored;
+        let states = || status::links(&self.registry, &self.peers, may_await);
+        self.guard.is_none().then(states)
     }
 
     /// Tells sessions and DNS where things stand.

@@ -26,7 +26,13 @@ use super::{
 };
 
 /// How the links do.
-pub(super) fn links(registry: &Registry, peers: &Peers) -> BTreeMap<ClusterName, LinkStatus> {
+///
+/// While `may_await` is set, a peer that was not heard yet is awaited.
+pub(super) fn links(
+    registry: &Registry,
+    peers: &Peers,
+    may_await: bool,
+) -> BTreeMap<ClusterName, LinkStatus> {
     let links = peers.iter().map(|(name, peer)| {
         let summary = registry.peer_summary(name).unwrap_or_default();
         let link = LinkStatus {
@@ -34,6 +40,7 @@ pub(super) fn links(registry: &Registry, peers: &Peers) -> BTreeMap<ClusterName,
             since: peer.since,
             reason: peer.reason.clone().or_else(|| shortfall(&summary)),
             synced: peer.holding.has_said_all(),
+            awaited: may_await && !peer.holding.was_heard(),
             accepted: summary.accepted,
             refused: refused(&summary, peer),
             certificate_expires: peer.certificate_expires,

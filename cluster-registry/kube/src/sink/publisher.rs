@@ -17,11 +17,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Client, Resource,
-    runtime::watcher::{Config, InitialListStrategy},
-};
-use serde::de::DeserializeOwned;
+use kube::Client;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -29,17 +25,15 @@ use tokio::{
 
 use super::{
     existing::{Existing, News},
-    plan::{self, Context, Write},
-    slices::{MANAGED_BY, MANAGED_BY_LABEL},
-    writer::{Writer, Written},
+    plan::{self, Context, Objects, Write},
+    settled::{Mark, Settled},
+    watches,
+    writer::{Versions, Writer, Written},
 };
 use crate::{
-    api::{ClusterLink, McsVersion, ServiceExport, ServiceImport},
-    following::{self, Following, Told},
+    api::McsVersion,
+    following::{self, Told},
 };
-
-/// How long one watch call lasts, in seconds; also the longest that a silently dead connection goes unnoticed.
-const WATCH_SECONDS: u32 = 60;
 
 /// How many writes are under way at once: enough to hide their latency, few enough to be no burden.
 const CONCURRENT_WRITES: usize = 8;
@@ -47,8 +41,8 @@ const CONCURRENT_WRITES: usize = 8;
 /// How often a link's counts are written when nothing else about it changes.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long what could not be written waits for another attempt.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long what could not be written waits for another attempt, first and at the most: doubled as long as some fails.
+const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The links' states, as the gateway knows them.
 pub type LinkStatuses = Arc<BTreeMap<ClusterName, LinkStatus>>;
@@ -58,7 +52,7 @@ pub type LinkStatuses = Arc<BTreeMap<ClusterName, LinkStatus>>;
 pub(super) struct Inputs {
     pub(super) cluster: ClusterName,
     pub(super) views: watch::Receiver<Option<Arc<View>>>,
-    pub(super) links: watch::Receiver<LinkStatuses>,
+    pub(super) links: watch::Receiver<Option<LinkStatuses>>,
     pub(super) pools: Allocator,
 }
 
@@ -68,7 +62,8 @@ pub(super) struct Publisher {
     writer: Writer,
     news: BoxStream<'static, (usize, News)>,
     existing: Existing,
-    version: McsVersion,
+    settled: Settled,
+    versions: Versions,
     addresses: Allocator,
     /// Whether what imports have was adopted, so that none is given twice.
     has_adopted: bool,
@@ -77,6 +72,9 @@ pub(super) struct Publisher {
     links_due: bool,
     failed: BTreeSet<ServiceName>,
     retry: Option<Instant>,
+    retry_interval: Duration,
+    /// Peers of which nothing is known yet, so that what is there of them stands.
+    awaited: BTreeSet<ClusterName>,
 }
 
 impl Publisher {
@@ -86,15 +84,18 @@ impl Publisher {
             addresses: inputs.pools.clone(),
             inputs,
             writer: Writer::new(client.clone(), identity),
-            news: news(&client, &strategy),
+            news: watches::news(&client, &strategy),
             existing: Existing::default(),
-            version: McsVersion::default(),
+            settled: Settled::default(),
+            versions: Versions::default(),
             has_adopted: false,
             seen: None,
             due: BTreeSet::new(),
             links_due: true,
             failed: BTreeSet::new(),
             retry: None,
+            retry_interval: RETRY_INTERVALS.0,
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -123,14 +124,13 @@ impl Publisher {
     }
 
     fn handle(&mut self, version: usize, news: News) {
-        let is_of_services = matches!(
-            news,
-            News::Export(Told::Event(_)) | News::Import(Told::Event(_))
-        );
-        if let Some(version) = McsVersion::ALL.get(version)
-            && is_of_services
-        {
-            self.version = *version;
+        // Each kind may be installed in other versions.
+        if let Some(version) = McsVersion::ALL.get(version) {
+            match &news {
+                News::Export(Told::Event(_)) => self.versions.exports = *version,
+                News::Import(Told::Event(_)) => self.versions.imports = *version,
+                News::Export(_) | News::Import(_) | News::Slice(_) | News::Link(_) => {}
+            }
         }
         self.existing.handle(news);
     }
@@ -139,22 +139,29 @@ impl Publisher {
         self.due.append(&mut self.existing.take_touched());
         self.links_due |= self.existing.take_links_touched();
         let mut writes = Vec::new();
+        let links = self.inputs.links.borrow_and_update().clone();
         let view = self.inputs.views.borrow_and_update().clone();
         if let Some(view) = view
+            && let Some(links) = &links
             && self.existing.knows_services()
         {
             self.note_view_changes(&view);
+            self.note_awaited(links);
             self.adopt();
             for name in std::mem::take(&mut self.due) {
                 let planned = self.plan_service(&view, &name);
                 writes.push(planned);
             }
         }
-        if std::mem::take(&mut self.links_due) {
-            let links = Arc::clone(&self.inputs.links.borrow_and_update());
+        if let Some(links) = links
+            && std::mem::take(&mut self.links_due)
+        {
             let now = Timestamp::now();
+            let names = self.existing.links().keys().collect();
+            self.settled.keep_links(&names);
             for (name, object) in self.existing.links() {
-                let write = plan::link(name, object, links.get(name), with_counts, now);
+                let write = plan::link(name, object, links.get(name), with_counts, now)
+                    .filter(|write| !self.settled.has_link(write, object));
                 writes.extend(write.map(|write| vec![write]));
             }
         }
@@ -189,6 +196,24 @@ impl Publisher {
         self.due.extend(gone.cloned());
     }
 
+    /// Makes due again what was left as it is because of peers that are awaited no longer.
+    fn note_awaited(&mut self, links: &LinkStatuses) {
+        let awaited = links.iter().filter(|(_, link)| link.awaited);
+        let awaited: BTreeSet<_> = awaited.map(|(name, _)| name.clone()).collect();
+        if awaited != self.awaited {
+            let all = self.existing.services().map(|(name, _)| name.clone());
+            self.due.extend(all);
+            self.awaited = awaited;
+        }
+    }
+
+    /// Whether an import says that a peer exports it of which nothing is known yet.
+    fn is_awaited(&self, objects: &Objects) -> bool {
+        let status = objects.import.as_ref().and_then(|i| i.status.as_ref());
+        let mut clusters = status.iter().flat_map(|status| &status.clusters);
+        clusters.any(|one| self.awaited.iter().any(|name| name.as_str() == one.cluster))
+    }
+
     /// Takes the addresses that imports have from the pools, before any is given.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.has_adopted, true) {
@@ -208,6 +233,10 @@ impl Publisher {
     }
 
     fn plan_service(&mut self, view: &View, name: &ServiceName) -> Vec<Write> {
+        let objects = self.existing.objects(name);
+        if self.is_awaited(&objects) {
+            return Vec::new();
+        }
         let service = view.services.get(name).map(AsRef::as_ref);
         let addressed = service.and_then(|service| service.addressed_import());
         let addresses = match addressed {
@@ -219,23 +248,32 @@ impl Publisher {
         };
         let context = Context {
             own: &self.inputs.cluster,
-            version: self.version,
+            version: self.versions.imports,
             now: Timestamp::now(),
         };
-        let objects = self.existing.objects(name);
-        plan::service(name, service, &objects, &addresses, context)
+        let mut writes = plan::service(name, service, &objects, &addresses, context);
+        if objects == Objects::default() {
+            self.settled.forget(name);
+        }
+        self.settled.leave_out_services(name, &objects, &mut writes);
+        writes
     }
 
     /// Carries writes out, those of one thing in their order and those of different things side by side.
     async fn carry_out(&mut self, writes: Vec<Vec<Write>>) {
-        let (writer, version) = (&self.writer, self.version);
+        let (writer, versions) = (&self.writer, self.versions);
         let mut results = stream::iter(writes)
             .map(|writes| async move {
                 let mut written = Vec::new();
                 for write in writes {
-                    let about = about(&write);
-                    match writer.write(write, version).await {
-                        Ok(one) => written.push(one),
+                    let (about, mark) = (about(&write), Mark::of(&write));
+                    let is_event = matches!(write, Write::Event { .. });
+                    match writer.write(write, versions).await {
+                        Ok(one) => written.push((mark, one)),
+                        // People miss a word, but what depends on the rest does not miss it.
+                        Err(error) if is_event => {
+                            tracing::warn!(%error, what = about.1, "an Event could not be written");
+                        }
                         Err(error) => return (written, Some((about, error))),
                     }
                 }
@@ -249,14 +287,22 @@ impl Publisher {
             failures.extend(failure);
         }
         drop(results);
-        for written in all {
+        for (mark, written) in all {
+            if let Some(mark) = mark {
+                self.settled.note(mark, &written);
+            }
             self.note(written);
+        }
+        if self.retry.is_none() && failures.is_empty() {
+            self.retry_interval = RETRY_INTERVALS.0;
         }
         for ((service, what), error) in failures {
             tracing::warn!(%error, what, "an object could not be written; it is tried again");
             self.failed.extend(service);
-            self.retry
-                .get_or_insert_with(|| Instant::now() + RETRY_INTERVAL);
+            if self.retry.is_none() {
+                self.retry = Some(Instant::now() + self.retry_interval);
+                self.retry_interval = RETRY_INTERVALS.1.min(self.retry_interval * 2);
+            }
         }
     }
 
@@ -275,6 +321,9 @@ impl Publisher {
                 existing.set_export(name.namespace.as_str(), name.name.as_str(), Some(*export));
             }
             Written::Slice(name, slice, object) => {
+                if object.is_none() {
+                    self.settled.forget_slice(&name, &slice);
+                }
                 existing.set_slice(name.namespace.as_str(), &slice, object.map(|o| *o));
             }
             Written::Link(name, link) => existing.set_link("", name.as_str(), Some(*link)),
@@ -298,50 +347,6 @@ fn about(write: &Write) -> (Option<ServiceName>, String) {
         Write::Event { export, .. } => (Some(export.clone()), format!("Event on {export}")),
         Write::LinkStatus(name, _) => (None, format!("ClusterLink {name}")),
     }
-}
-
-fn news(client: &Client, strategy: &InitialListStrategy) -> BoxStream<'static, (usize, News)> {
-    let config = Config {
-        initial_list_strategy: strategy.clone(),
-        ..Config::default().timeout(WATCH_SECONDS)
-    };
-    let ours = config
-        .clone()
-        .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let exports = McsVersion::ALL.map(|v| Api::<ServiceExport>::all_with(client.clone(), &v));
-    let imports = McsVersion::ALL.map(|v| Api::<ServiceImport>::all_with(client.clone(), &v));
-    let links = Api::<ClusterLink>::all(client.clone());
-    let slices = Api::all(client.clone());
-    stream::select_all([
-        told(
-            Following::new("serviceexports", exports.into(), config.clone()),
-            News::Export,
-        ),
-        told(
-            Following::new("serviceimports", imports.into(), config.clone()),
-            News::Import,
-        ),
-        told(
-            Following::new("endpointslices", vec![slices], ours),
-            News::Slice,
-        ),
-        told(
-            Following::new("clusterlinks", vec![links], config),
-            News::Link,
-        ),
-    ])
-    .boxed()
-}
-
-fn told<K>(following: Following<K>, news: fn(Told<K>) -> News) -> BoxStream<'static, (usize, News)>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let told = stream::unfold((following, news), |(mut following, news)| async move {
-        let told = news(following.next().await);
-        Some(((following.version(), told), (following, news)))
-    });
-    told.boxed()
 }
 
 /// What a stream has ready, without waiting.

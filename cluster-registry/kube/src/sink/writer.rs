@@ -14,6 +14,13 @@ use serde_json::{Value, json};
 use super::{FIELD_MANAGER, plan::Write};
 use crate::api::{ClusterLink, MCS_GROUP, McsVersion, ServiceExport, ServiceImport};
 
+/// The versions in which the server has the kinds of the Multi-Cluster Services API.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Versions {
+    pub(super) exports: McsVersion,
+    pub(super) imports: McsVersion,
+}
+
 /// What a write left behind.
 #[derive(Debug)]
 pub(super) enum Written {
@@ -44,20 +51,21 @@ impl Writer {
         }
     }
 
-    pub(super) async fn write(&self, write: Write, version: McsVersion) -> kube::Result<Written> {
+    pub(super) async fn write(&self, write: Write, versions: Versions) -> kube::Result<Written> {
+        let Versions { exports, imports } = versions;
         match write {
             Write::Import(name, import) => {
-                let api = self.of::<ServiceImport>(&name, version);
-                let import = apply(&api, name.name.as_str(), &*import, version).await?;
+                let api = self.of::<ServiceImport>(&name, imports);
+                let import = apply(&api, name.name.as_str(), &*import, imports).await?;
                 Ok(Written::Import(name, Some(Box::new(import))))
             }
             Write::ImportStatus(name, status) => {
-                let api = self.of::<ServiceImport>(&name, version);
-                let import = apply_status(&api, name.name.as_str(), &status, version).await?;
+                let api = self.of::<ServiceImport>(&name, imports);
+                let import = apply_status(&api, name.name.as_str(), &status, imports).await?;
                 Ok(Written::Import(name, Some(Box::new(import))))
             }
             Write::DeleteImport(name, uid) => {
-                let api = self.of::<ServiceImport>(&name, version);
+                let api = self.of::<ServiceImport>(&name, imports);
                 delete(&api, name.name.as_str(), Some(uid)).await?;
                 Ok(Written::Import(name, None))
             }
@@ -73,8 +81,8 @@ impl Writer {
                 Ok(Written::Slice(name, slice_name, None))
             }
             Write::ExportStatus(name, status) => {
-                let api = self.of::<ServiceExport>(&name, version);
-                let export = apply_status(&api, name.name.as_str(), &status, version).await?;
+                let api = self.of::<ServiceExport>(&name, exports);
+                let export = apply_status(&api, name.name.as_str(), &status, exports).await?;
                 Ok(Written::Export(name, Box::new(export)))
             }
             Write::LinkStatus(name, status) => {
@@ -88,7 +96,7 @@ impl Writer {
                 reason,
                 message,
             } => {
-                let about = reference(&export, uid, version);
+                let about = reference(&export, uid, exports);
                 let event = Event {
                     type_: EventType::Warning,
                     reason,

@@ -66,12 +66,17 @@ fn is(status: &ClusterLinkStatus, kind: &str, holds: &str, reason: &str) -> bool
     conditions.any(|c| c.type_ == kind && c.status == holds && c.reason == reason)
 }
 
-fn link(connected: bool, refused: &[(&'static str, u64)], expires_in: Duration) -> LinkStatus {
+pub(super) fn link(
+    connected: bool,
+    refused: &[(&'static str, u64)],
+    expires_in: Duration,
+) -> LinkStatus {
     LinkStatus {
         connected,
         since: SystemTime::now(),
         reason: (!connected).then(|| "connection refused".to_owned()),
         synced: connected,
+        awaited: false,
         accepted: 7,
         refused: refused.iter().copied().collect::<BTreeMap<_, _>>(),
         certificate_expires: Some(SystemTime::now() + expires_in),

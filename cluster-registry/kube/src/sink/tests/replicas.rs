@@ -79,6 +79,98 @@ async fn what_is_there_already_is_not_written_again() {
 }
 
 #[tokio::test]
+async fn a_definition_that_drops_fields_is_not_written_to_for_ever() {
+    // As they were before the newer fields and conditions.
+    let world = World::with_definitions(1, |definition| {
+        let kind = definition["spec"]["names"]["kind"].clone();
+        let dropped = match kind.as_str().unwrap() {
+            "ServiceImport" => &[("spec", "sessionAffinity"), ("status", "conditions")][..],
+            "ServiceExport" => &[("status", "conditions")],
+            _ => &[],
+        };
+        for version in definition["spec"]["versions"].as_array_mut().unwrap() {
+            let properties = &mut version["schema"]["openAPIV3Schema"]["properties"];
+            for (part, field) in dropped {
+                let fields = properties[part]["properties"].as_object_mut().unwrap();
+                fields.remove(*field).unwrap();
+            }
+        }
+    })
+    .await;
+    let c1 = &world.clusters[0];
+    let AnyServer::Double(server) = &c1.server else {
+        return;
+    };
+    c1.set(namespace()).await;
+    c1.start_sink("replica-1", world.shutdown());
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    let import = c1.until_import("", |_| true).await;
+    assert_eq!(import.spec.session_affinity, None, "the field is dropped");
+
+    // Each other service is one more occasion to write what does not stay.
+    for n in 0..20 {
+        let mut other = hello(json!({}));
+        other["metadata"]["name"] = json!(format!("other-{n}"));
+        c1.set(other).await;
+        let mut exported = export();
+        exported["metadata"]["name"] = json!(format!("other-{n}"));
+        c1.set(exported).await;
+        c1.until_imported(&format!("other-{n}")).await;
+    }
+    let writes = |plural| {
+        server
+            .requests("patch", "multicluster.x-k8s.io", plural)
+            .count
+    };
+    // Of each import and export a few: made, its status, and once more for each new version of the object.
+    assert!(
+        writes("serviceimports") < 21 * 8,
+        "{}",
+        writes("serviceimports")
+    );
+    assert!(
+        writes("serviceexports") < 21 * 8,
+        "{}",
+        writes("serviceexports")
+    );
+}
+
+#[tokio::test]
+async fn an_import_stands_while_a_restarted_gateway_has_not_heard_its_exporter() {
+    let world = World::start().await;
+    let [c1, c2] = &world.clusters[..] else {
+        unreachable!()
+    };
+    c2.set(hello(json!({}))).await;
+    c2.set(export()).await;
+    let has_exporter = |import: &crate::api::ServiceImport| {
+        let status = import.status.as_ref();
+        status.is_some_and(|status| !status.clusters.is_empty())
+    };
+    let import = c1.until_import("of c2", has_exporter).await;
+    let mut link = super::links::link(false, &[], std::time::Duration::from_secs(86_400));
+    link.awaited = true;
+    c1.tell_link("c2", link.clone());
+
+    // To c1, this is as if it had started anew: what c2 exports is not in its view.
+    c2.delete(export()).await;
+    c2.until_no_import().await;
+    let mut other = export();
+    other["metadata"]["name"] = json!("other");
+    let mut service = hello(json!({}));
+    service["metadata"]["name"] = json!("other");
+    c1.set(service).await;
+    c1.set(other).await;
+    c1.until_imported("other").await;
+    assert_eq!(c1.import().await.unwrap().spec.ips, import.spec.ips);
+
+    link.awaited = false;
+    c1.tell_link("c2", link);
+    c1.until_no_import().await;
+}
+
+#[tokio::test]
 async fn an_outage_of_the_api_server_is_outlived() {
     let world = World::start().await;
     let [c1, _] = &world.clusters[..] else {

@@ -44,7 +44,7 @@ pub(super) struct Cluster {
     pub(super) server: AnyServer,
     pub(super) client: Client,
     pub(super) views: watch::Receiver<Option<Arc<View>>>,
-    pub(super) links: watch::Sender<LinkStatuses>,
+    pub(super) links: watch::Sender<Option<LinkStatuses>>,
     name: ClusterName,
 }
 
@@ -72,6 +72,11 @@ impl World {
     }
 
     pub(super) async fn without_sinks(count: usize) -> Self {
+        Self::with_definitions(count, |_| {}).await
+    }
+
+    /// Clusters with other definitions of the kinds.
+    pub(super) async fn with_definitions(count: usize, change: impl Fn(&mut Value)) -> Self {
         let shutdown = CancellationToken::new();
         let (events_tx, events) = mpsc::channel(16);
         let mut clusters = Vec::new();
@@ -86,11 +91,13 @@ impl World {
                 server,
                 client: client.clone(),
                 views: views_rx,
-                links: watch::channel(LinkStatuses::default()).0,
+                links: watch::channel(Some(LinkStatuses::default())).0,
                 name,
             };
             for file in ["serviceexports", "serviceimports", "clusterlinks"] {
-                cluster.set(definition(file)).await;
+                let mut definition = definition(file);
+                change(&mut definition);
+                cluster.set(definition).await;
             }
             let (source_tx, source) = mpsc::channel(8);
             tokio::spawn(KubernetesSource::new(client).run(source_tx, shutdown.clone()));
@@ -267,6 +274,19 @@ impl Cluster {
         reached.unwrap_or_else(|_| panic!("{}: no import {what}: {last:?}", self.name))
     }
 
+    /// Waits until the service of this name has an import.
+    pub(super) async fn until_imported(&self, name: &str) {
+        let api: Api<ServiceImport> =
+            Api::namespaced_with(self.client.clone(), NAMESPACE, &Default::default());
+        let made = async {
+            while api.get_opt(name).await.unwrap().is_none() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let made = tokio::time::timeout(DEADLINE, made).await;
+        made.unwrap_or_else(|_| panic!("{}: no import of {name}", self.name));
+    }
+
     pub(super) async fn until_no_import(&self) {
         let gone = async {
             while self.import().await.is_some() {
@@ -345,7 +365,7 @@ impl Cluster {
     pub(super) fn tell_link(&self, cluster: &str, status: LinkStatus) {
         let name = ClusterName::parse(cluster).unwrap();
         self.links.send_modify(|links| {
-            Arc::make_mut(links).insert(name, status);
+            Arc::make_mut(links.get_or_insert_default()).insert(name, status);
         });
     }
 }
