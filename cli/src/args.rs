@@ -176,7 +176,7 @@ pub(crate) enum Lab {
         #[arg(long, requires = "to")]
         one_way: bool,
     },
-    /// Kills a program: CLUSTER/gateway, CLUSTER/apiserver, CLUSTER/NODE/agent or CLUSTER/POD.
+    /// Kills a program: CLUSTER/gateway, CLUSTER/gateway-2, CLUSTER/apiserver, CLUSTER/NODE/agent or CLUSTER/POD.
     Kill {
         #[command(flatten)]
         lab: InLab,

@@ -275,7 +275,7 @@ fn kubeconfigs(plan: &Plan) -> Value {
 fn place_of(lab: &Lab, target: &Target) -> Result<(String, String, Value)> {
     let plan = lab.plan();
     let node = match target {
-        Target::Gateway { cluster } | Target::ApiServer { cluster } => {
+        Target::Gateway { cluster, number: _ } | Target::ApiServer { cluster } => {
             plan.gateway_node(cluster)?
         }
         Target::Agent { cluster, node } => plan.node(cluster, node)?,

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -20,7 +20,7 @@ use crate::{
     netns,
     plan::{GATEWAY_PORT, NodePlan, Plan},
     process::{Launch, MAIN_GROUP},
-    target::Target,
+    target::{Target, gateway_name},
     wait::wait_until,
 };
 
@@ -39,8 +39,13 @@ const CREDENTIALS_VALID_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The daemons' own deadline for an orderly end is 5 s.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-const GATEWAY_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9470);
-const AGENT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9471);
+/// The port of the first gateway's admin endpoint.
+const GATEWAY_ADMIN_PORT: u16 = 9470;
+
+/// The port at which the first gateway answers DNS: pods ask it alone, as a resolver has no other port.
+const DNS_PORT: u16 = 53;
+
+const AGENT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9471);
 
 /// Makes the lab's authority and the credentials of all its daemons.
 pub(crate) fn issue_credentials(plan: &Plan) -> Result<()> {
@@ -90,9 +95,11 @@ pub(crate) fn start(plan: &Plan, target: &Target) -> Result<()> {
             let program = program(plan, apiserver::PROGRAM)?;
             return apiserver::start(plan, cluster, program.as_ref());
         }
-        Target::Gateway { cluster } => {
+        Target::Gateway { cluster, number } => {
             let node = plan.gateway_node(cluster)?;
-            let launch = Launch::on_node(plan, node, "@gateway").argv(gateway_argv(plan, cluster)?);
+            let group = format!("@{}", gateway_name(*number));
+            let argv = gateway_argv(plan, cluster, *number)?;
+            let launch = Launch::on_node(plan, node, &group).argv(argv);
             match plan.mode {
                 Mode::Manifests => launch,
                 Mode::Kubernetes => launch.variable("KUBECONFIG", text(&plan.kubeconfig(cluster))),
@@ -146,7 +153,10 @@ pub(crate) fn status(plan: &Plan, target: &Target) -> Result<Value> {
 /// Fetches a page of a daemon's admin endpoint.
 pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
     let (node, address) = match target {
-        Target::Gateway { cluster } => (plan.gateway_node(cluster)?, GATEWAY_ADMIN),
+        Target::Gateway { cluster, number } => {
+            let address = gateway_admin(plan, cluster, *number)?;
+            (plan.gateway_node(cluster)?, address)
+        }
         Target::Agent { cluster, node } => (plan.node(cluster, node)?, AGENT_ADMIN),
         Target::ApiServer { .. } | Target::Pod { .. } => {
             bail!("{target} is no daemon of ours: it has no admin endpoint")
@@ -180,7 +190,12 @@ pub(crate) fn find_programs(wanted: Option<&Path>, mode: Mode) -> Result<PathBuf
     )
 }
 
-fn gateway_argv(plan: &Plan, cluster: &str) -> Result<Vec<String>> {
+fn gateway_admin(plan: &Plan, cluster: &str, number: usize) -> Result<SocketAddr> {
+    let port = plan.gateway_port(cluster, number, GATEWAY_ADMIN_PORT)?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn gateway_argv(plan: &Plan, cluster: &str, number: usize) -> Result<Vec<String>> {
     let credentials = credentials_dir(plan, cluster, None);
     let mut argv = vec![program(plan, GATEWAY_PROGRAM)?];
     argv.extend(["--cluster".to_owned(), cluster.to_owned()]);
@@ -189,11 +204,20 @@ fn gateway_argv(plan: &Plan, cluster: &str) -> Result<Vec<String>> {
         Mode::Manifests => vec!["--manifests".to_owned(), text(&plan.manifests_dir(cluster))],
         Mode::Kubernetes => vec!["--kubernetes".to_owned()],
     });
-    argv.extend(["--dns-listen".to_owned(), "[::]:53".to_owned()]);
+    argv.extend(["--replica".to_owned(), gateway_name(number)]);
+    let admin = gateway_admin(plan, cluster, number)?;
+    argv.extend(["--admin-listen".to_owned(), admin.to_string()]);
+    for (flag, first) in [("--listen", GATEWAY_PORT), ("--dns-listen", DNS_PORT)] {
+        let port = plan.gateway_port(cluster, number, first)?;
+        let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        argv.extend([flag.to_owned(), everywhere.to_string()]);
+    }
     for other in &plan.topology.clusters {
         if plan.topology.is_linked(cluster, &other.name) {
-            let address = plan.gateway_node(&other.name)?.ipv4;
-            let link = format!("name={},address={address}:{GATEWAY_PORT}", other.name);
+            let mut link = format!("name={}", other.name);
+            for address in plan.gateway_addresses(&other.name)? {
+                link += &format!(",address={address}");
+            }
             argv.extend(["--link".to_owned(), link]);
         }
     }
@@ -211,12 +235,13 @@ fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
     fs::create_dir_all(&state).with_context(|| format!("making {}", state.display()))?;
     let bpffs = plan.bpffs().join(format!("{cluster}-{name}"));
     fs::create_dir_all(&bpffs).with_context(|| format!("making {}", bpffs.display()))?;
-    let gateway = plan.gateway_node(cluster)?.ipv4;
     let mut argv = vec![program(plan, AGENT_PROGRAM)?];
     argv.extend(["--cluster".to_owned(), cluster.clone()]);
     argv.extend(["--node".to_owned(), name.clone()]);
     argv.extend(["--credentials".to_owned(), text(&credentials)]);
-    argv.extend(["--gateway".to_owned(), format!("{gateway}:{GATEWAY_PORT}")]);
+    for gateway in plan.gateway_addresses(cluster)? {
+        argv.extend(["--gateway".to_owned(), gateway.to_string()]);
+    }
     argv.extend(["--state-dir".to_owned(), text(&state)]);
     argv.extend(["--bpffs".to_owned(), text(&bpffs)]);
     argv.extend(["--cgroup".to_owned(), text(&node.cgroup)]);

@@ -64,9 +64,14 @@ impl Lab {
         Target::all(self.plan())
     }
 
-    /// What a cluster's gateway says of itself.
+    /// What a cluster's first gateway says of itself.
     pub fn gateway_status(&self, cluster: &str) -> Result<Value> {
         daemon::status(self.plan(), &Target::gateway(cluster))
+    }
+
+    /// What a daemon says of itself.
+    pub fn status(&self, daemon: &Target) -> Result<Value> {
+        daemon::status(self.plan(), daemon)
     }
 
     /// What a node's agent says of itself.

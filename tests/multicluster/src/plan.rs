@@ -4,7 +4,7 @@
 //! control group, so nothing else has to be recorded.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -21,8 +21,11 @@ use crate::{
 /// The folder below which each lab has its own.
 pub const RUN_DIR: &str = "/run/isthmus-lab";
 
-/// The QUIC port of gateways.
+/// The QUIC port of a cluster's first gateway.
 pub const GATEWAY_PORT: u16 = 4700;
+
+/// How far the ports of a cluster's gateways are apart; the agent's own lie between them.
+const PORT_STEP: u16 = 10;
 
 /// A lab with all its names and addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,12 +174,34 @@ impl Plan {
             })
     }
 
-    /// The node that a cluster's gateway runs on.
+    /// The node that a cluster's gateways run on, beside its API server.
     pub fn gateway_node(&self, cluster: &str) -> Result<&NodePlan> {
         self.cluster(cluster)?;
         self.nodes_of(cluster)
             .next()
             .with_context(|| format!("cluster {cluster} has no node"))
+    }
+
+    /// Where a gateway of a cluster, counted from 1, serves what the first serves at `first`.
+    pub(crate) fn gateway_port(&self, cluster: &str, gateway: usize, first: u16) -> Result<u16> {
+        let count = self.cluster(cluster)?.gateways;
+        ensure!(
+            (1..=count).contains(&gateway),
+            "cluster {cluster} has no gateway {gateway}; it has {count}"
+        );
+        let before = u16::try_from(gateway - 1).context("numbering the gateway")?;
+        Ok(first + before * PORT_STEP)
+    }
+
+    /// Where peers and agents reach a cluster's gateways, in their order.
+    pub fn gateway_addresses(&self, cluster: &str) -> Result<Vec<SocketAddr>> {
+        let address = IpAddr::from(self.gateway_node(cluster)?.ipv4);
+        (1..=self.cluster(cluster)?.gateways)
+            .map(|gateway| {
+                let port = self.gateway_port(cluster, gateway, GATEWAY_PORT)?;
+                Ok(SocketAddr::new(address, port))
+            })
+            .collect()
     }
 
     /// A node by cluster and name.
@@ -325,6 +350,20 @@ mod tests {
         let web = plan.pod("west/web-1").unwrap();
         assert_eq!(web.ipv4().unwrap().to_string(), "10.2.1.11");
         assert_eq!(web.ipv6().unwrap().to_string(), "fd00:10:2:1::11");
+    }
+
+    #[test]
+    fn each_gateway_of_a_cluster_has_an_address_of_its_own() {
+        let mut topology = Topology::demo().unwrap();
+        topology.clusters[1].gateways = 2;
+        let plan = Plan::new(&topology, Path::new("/cgroup")).unwrap();
+
+        let addresses = plan.gateway_addresses("west").unwrap();
+
+        let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["172.18.2.11:4700", "172.18.2.11:4710"]);
+        let error = plan.gateway_port("west", 3, GATEWAY_PORT).unwrap_err();
+        assert!(error.to_string().contains("no gateway 3"), "{error}");
     }
 
     #[test]

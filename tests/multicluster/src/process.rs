@@ -256,7 +256,7 @@ pub(crate) fn resolv_conf(plan: &Plan, cluster: &str) -> PathBuf {
     plan.run_dir().join(format!("resolv-{cluster}.conf"))
 }
 
-/// Writes it: the cluster's gateway is the DNS server.
+/// Writes it: the cluster's first gateway is the DNS server.
 pub(crate) fn write_resolv_conf(plan: &Plan, cluster: &str) -> Result<()> {
     let gateway = plan.gateway_node(cluster)?;
     let text = format!(

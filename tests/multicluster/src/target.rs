@@ -4,15 +4,17 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Result, bail};
 
-use crate::{apiserver, mode::Mode, plan::Plan, process::MAIN_GROUP};
+use crate::{apiserver, mode::Mode, plan::Plan, process::MAIN_GROUP, topology::gateway_number};
 
 /// Something in a lab that can be killed and started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A cluster's gateway: `<cluster>/gateway`.
+    /// A gateway of a cluster: `<cluster>/gateway` is the first, `<cluster>/gateway-2` the second.
     Gateway {
         /// The cluster.
         cluster: String,
+        /// Its number in the cluster, from 1.
+        number: usize,
     },
     /// A cluster's API server: `<cluster>/apiserver`.
     ApiServer {
@@ -36,10 +38,15 @@ pub enum Target {
 }
 
 impl Target {
-    /// A cluster's gateway.
+    /// A cluster's first gateway.
     pub fn gateway(cluster: &str) -> Self {
+        Self::gateway_numbered(cluster, 1)
+    }
+
+    /// A cluster's gateway with this number, from 1.
+    pub fn gateway_numbered(cluster: &str, number: usize) -> Self {
         let cluster = cluster.to_owned();
-        Self::Gateway { cluster }
+        Self::Gateway { cluster, number }
     }
 
     /// A cluster's API server.
@@ -57,7 +64,10 @@ impl Target {
     /// The control group that only this one's program is in.
     pub(crate) fn cgroup(&self, plan: &Plan) -> Result<PathBuf> {
         Ok(match self {
-            Self::Gateway { cluster } => plan.gateway_node(cluster)?.cgroup.join("@gateway"),
+            Self::Gateway { cluster, number } => {
+                let group = format!("@{}", gateway_name(*number));
+                plan.gateway_node(cluster)?.cgroup.join(group)
+            }
             Self::ApiServer { cluster } => {
                 plan.gateway_node(cluster)?.cgroup.join(apiserver::GROUP)
             }
@@ -69,7 +79,7 @@ impl Target {
     /// The file with what it says.
     pub(crate) fn log_file(&self, plan: &Plan) -> PathBuf {
         match self {
-            Self::Gateway { cluster } => plan.log_file(cluster, "gateway"),
+            Self::Gateway { cluster, number } => plan.log_file(cluster, &gateway_name(*number)),
             Self::ApiServer { cluster } => plan.log_file(cluster, "apiserver"),
             Self::Agent { cluster, node } => plan.log_file(cluster, &format!("{node}/agent")),
             Self::Pod { cluster, pod } => plan.log_file(cluster, pod),
@@ -85,12 +95,10 @@ impl Target {
             Mode::Kubernetes => all.extend(clusters.map(|c| Self::api_server(&c.name))),
         }
         if plan.programs.is_some() {
-            all.extend(
-                plan.topology
-                    .clusters
-                    .iter()
-                    .map(|c| Self::gateway(&c.name)),
-            );
+            for cluster in &plan.topology.clusters {
+                let numbers = 1..=cluster.gateways;
+                all.extend(numbers.map(|n| Self::gateway_numbered(&cluster.name, n)));
+            }
             all.extend(plan.nodes.iter().map(|n| Self::agent(&n.cluster, &n.name)));
         }
         let pods = plan.pods.iter().filter(|p| !p.pod.command.is_empty());
@@ -105,7 +113,9 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gateway { cluster } => write!(f, "{cluster}/gateway"),
+            Self::Gateway { cluster, number } => {
+                write!(f, "{cluster}/{}", gateway_name(*number))
+            }
             Self::ApiServer { cluster } => write!(f, "{cluster}/apiserver"),
             Self::Agent { cluster, node } => write!(f, "{cluster}/{node}/agent"),
             Self::Pod { cluster, pod } => write!(f, "{cluster}/{pod}"),
@@ -118,17 +128,27 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split('/').collect::<Vec<_>>().as_slice() {
-            [cluster, "gateway"] => Ok(Self::gateway(cluster)),
             [cluster, "apiserver"] => Ok(Self::api_server(cluster)),
             [cluster, node, "agent"] => Ok(Self::agent(cluster, node)),
-            [cluster, pod] => Ok(Self::Pod {
-                cluster: (*cluster).to_owned(),
-                pod: (*pod).to_owned(),
-            }),
+            [cluster, name] => Ok(gateway_number(name).map_or_else(
+                || Self::Pod {
+                    cluster: (*cluster).to_owned(),
+                    pod: (*name).to_owned(),
+                },
+                |number| Self::gateway_numbered(cluster, number),
+            )),
             _ => bail!(
-                "'{text}' is none of <cluster>/gateway, <cluster>/apiserver, <cluster>/<node>/agent, <cluster>/<pod>"
+                "'{text}' is none of <cluster>/gateway, <cluster>/gateway-2, <cluster>/apiserver, <cluster>/<node>/agent, <cluster>/<pod>"
             ),
         }
+    }
+}
+
+/// What a gateway is called beside its cluster.
+pub(crate) fn gateway_name(number: usize) -> String {
+    match number {
+        1 => "gateway".to_owned(),
+        _ => format!("gateway-{number}"),
     }
 }
 
@@ -140,6 +160,7 @@ mod tests {
     fn a_target_is_read_as_it_is_written() {
         for text in [
             "east/gateway",
+            "east/gateway-2",
             "east/apiserver",
             "east/n1/agent",
             "east/web-1",

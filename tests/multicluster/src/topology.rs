@@ -17,6 +17,18 @@ const MAX_LAB_NAME_BYTES: usize = 20;
 /// Node addresses are numbered in one byte, from 11 up.
 const MAX_NODES: usize = 200;
 
+/// The most gateways that a cluster has sessions with; more would find no peer.
+const MAX_GATEWAYS: usize = 4;
+
+/// Arguments of a gateway that no two on one node may share; the lab gives those that it needs.
+const OWN_ARGUMENTS: [&str; 5] = [
+    "--listen",
+    "--dns-listen",
+    "--admin-listen",
+    "--replica",
+    "--state-dir",
+];
+
 /// A lab as written in its topology file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,7 +56,7 @@ pub struct Cluster {
     /// The ranges of its services' addresses; only checked, never routed.
     #[serde(default)]
     pub service_cidrs: Vec<IpNet>,
-    /// Its nodes; the gateway runs on the first.
+    /// Its nodes; the gateways run on the first.
     pub nodes: Vec<String>,
     /// Its pods.
     #[serde(default)]
@@ -52,7 +64,10 @@ pub struct Cluster {
     /// The folder of its manifests, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<PathBuf>,
-    /// More arguments for its gateway.
+    /// How many gateways it has, 1 to 4; they share a node, with ports of their own.
+    #[serde(default = "default_gateways")]
+    pub gateways: usize,
+    /// More arguments for each of its gateways.
     #[serde(default)]
     pub gateway_args: Vec<String>,
     /// More arguments for each of its agents.
@@ -175,6 +190,7 @@ impl Cluster {
             self.nodes.len() <= MAX_NODES,
             "it has more than {MAX_NODES} nodes"
         );
+        self.check_gateways()?;
         let v4 = self.pod_cidrs.iter().filter(|c| c.addr().is_ipv4()).count();
         ensure!(
             !self.pod_cidrs.is_empty() && v4 <= 1 && self.pod_cidrs.len() - v4 <= 1,
@@ -197,6 +213,26 @@ impl Cluster {
         }
         Ok(())
     }
+
+    fn check_gateways(&self) -> Result<()> {
+        ensure!(
+            (1..=MAX_GATEWAYS).contains(&self.gateways),
+            "it has {} gateways: write 1 to {MAX_GATEWAYS}",
+            self.gateways
+        );
+        let name = |argument: &String| argument.split('=').next().map(str::to_owned);
+        let names: Vec<_> = self.gateway_args.iter().filter_map(name).collect();
+        let shared = OWN_ARGUMENTS
+            .iter()
+            .find(|own| names.iter().any(|n| n == *own));
+        if let Some(shared) = shared.filter(|_| self.gateways > 1) {
+            bail!(
+                "its gatewayArgs give {shared} to all {} gateways, which cannot share it: leave it out",
+                self.gateways
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Pod {
@@ -205,8 +241,8 @@ impl Pod {
         // The same alphabet as a cluster's name: a label.
         ClusterName::parse(&self.name)?;
         ensure!(
-            !matches!(self.name.as_str(), "gateway" | "apiserver"),
-            "'gateway' and 'apiserver' mean the cluster's own"
+            self.name != "apiserver" && gateway_number(&self.name).is_none(),
+            "'gateway', 'gateway-2' and so on, and 'apiserver' mean the cluster's own"
         );
         if let Some(node) = &self.node {
             ensure!(
@@ -239,6 +275,22 @@ pub fn check_lab_name(name: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The number of the gateway that a name means: `gateway` is the first, `gateway-2` the second.
+pub(crate) fn gateway_number(name: &str) -> Option<usize> {
+    match name.strip_prefix("gateway")? {
+        "" => Some(1),
+        rest => rest
+            .strip_prefix('-')?
+            .parse()
+            .ok()
+            .filter(|number| *number > 1),
+    }
+}
+
+fn default_gateways() -> usize {
+    1
 }
 
 fn default_namespace() -> String {
@@ -283,6 +335,43 @@ mod tests {
         let error = format!("{:#}", topology.check().unwrap_err());
 
         assert!(error.contains("n9"), "{error}");
+    }
+
+    #[test]
+    fn a_cluster_of_more_gateways_than_peers_hold_is_refused() {
+        for gateways in [0, 5] {
+            let mut topology = Topology::demo().unwrap();
+            topology.clusters[1].gateways = gateways;
+
+            let error = format!("{:#}", topology.check().unwrap_err());
+
+            assert!(
+                error.contains("west") && error.contains("1 to 4"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_argument_that_gateways_of_one_node_cannot_share_is_refused() {
+        let mut topology = Topology::demo().unwrap();
+        topology.clusters[0].gateway_args = vec!["--state-dir=/tmp/state".to_owned()];
+        topology.check().unwrap();
+        topology.clusters[0].gateways = 2;
+
+        let error = format!("{:#}", topology.check().unwrap_err());
+
+        assert!(error.contains("--state-dir"), "{error}");
+    }
+
+    #[test]
+    fn a_pod_named_like_a_gateway_is_refused() {
+        for name in ["gateway", "gateway-2"] {
+            let mut topology = Topology::demo().unwrap();
+            name.clone_into(&mut topology.clusters[0].pods[0].name);
+
+            assert!(topology.check().is_err(), "{name}");
+        }
     }
 
     #[test]

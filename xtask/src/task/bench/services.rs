@@ -86,6 +86,7 @@ pub(crate) fn topology(load: &Path, manifests: &Path) -> anyhow::Result<Topology
                 pod("client", Vec::new(), Vec::new()),
             ],
             manifests: Some(manifests.to_owned()),
+            gateways: 1,
             gateway_args: Vec::new(),
             agent_args: Vec::new(),
         }],
