@@ -1,5 +1,6 @@
 //! `isthmus status`: the clusterset as its gateways and agents see it.
 
+mod replicas;
 mod tables;
 
 use anyhow::anyhow;

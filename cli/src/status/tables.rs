@@ -7,12 +7,13 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::replicas::replica_table;
 use crate::{
     output::Section,
     sources::{Source, items, text},
 };
 
-/// The tables for people: gateways, links, nodes, tunnels, features, and who did not answer.
+/// The tables for people: gateways, links, nodes, tunnels, features, sessions, and who did not answer.
 pub(super) fn sections(sources: &[Source]) -> Vec<Section> {
     let gateways: Vec<_> = sources.iter().filter_map(Source::gateway).collect();
     let agents: Vec<_> = sources.iter().filter_map(Source::agent).collect();
@@ -32,6 +33,7 @@ pub(super) fn sections(sources: &[Source]) -> Vec<Section> {
         sections.push(tunnel_table(&agents));
         sections.push(feature_table(&agents));
     }
+    sections.extend(replica_table(&gateways, &agents));
     let silent: Vec<_> = silent.collect();
     if !silent.is_empty() {
         sections.push(Section::Table {
@@ -267,7 +269,7 @@ fn choices(agent: &Value) -> Vec<[String; 3]> {
     choices
 }
 
-fn milliseconds(microseconds: &Value) -> String {
+pub(super) fn milliseconds(microseconds: &Value) -> String {
     let ms = microseconds.as_f64().map(|us| us / 1000.0);
     ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
 }
