@@ -210,3 +210,50 @@ async fn kube_a_conflict_is_told_as_an_event() {
     assert_eq!(events.items.len(), 1, "{events:?}");
     assert_eq!(events.items[0].reason.as_deref(), Some("PortConflict"));
 }
+
+#[tokio::test]
+async fn forbidden_events_do_not_hold_the_conflict_condition_up() {
+    let world = World::start().await;
+    let [c1, c2] = &world.clusters[..] else {
+        unreachable!()
+    };
+    let AnyServer::Double(server) = &c2.server else {
+        return;
+    };
+    server.forbid("events.k8s.io", "events", &["create", "patch"]);
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    c1.until_import("", |_| true).await;
+    world.later().await;
+    c2.set(hello(json!({"ports": [{"name": "tcp", "port": 43}]})))
+        .await;
+    c2.set(export()).await;
+    c2.until_condition("Conflict", "True", "PortConflict").await;
+}
+
+#[tokio::test]
+async fn exports_and_imports_of_different_versions_are_both_written() {
+    let world = World::with_definitions(1, |definition| {
+        if definition["spec"]["names"]["kind"] == "ServiceExport" {
+            let versions = definition["spec"]["versions"].as_array_mut().unwrap();
+            versions.retain(|version| version["name"] == "v1alpha1");
+            versions[0]["served"] = json!(true);
+            versions[0]["storage"] = json!(true);
+        }
+    })
+    .await;
+    let c1 = &world.clusters[0];
+    c1.set(namespace()).await;
+    c1.start_sink("replica-1", world.shutdown());
+    c1.set(hello(json!({}))).await;
+    let mut exported = export();
+    exported["apiVersion"] = json!("multicluster.x-k8s.io/v1alpha1");
+    c1.set(exported.clone()).await;
+    c1.until_import("", |_| true).await;
+    let is_ready = |object: &kube::api::DynamicObject| {
+        let conditions = object.data["status"]["conditions"].as_array();
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    c1.until_object(&exported, is_ready).await;
+}

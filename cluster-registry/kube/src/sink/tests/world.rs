@@ -274,6 +274,27 @@ impl Cluster {
         reached.unwrap_or_else(|_| panic!("{}: no import {what}: {last:?}", self.name))
     }
 
+    /// Waits until an object is so.
+    pub(super) async fn until_object(
+        &self,
+        object: &Value,
+        is_reached: impl Fn(&DynamicObject) -> bool,
+    ) {
+        let (api, name) = self.api(object);
+        let mut last = None;
+        let reached = async {
+            loop {
+                last = api.get_opt(&name).await.unwrap();
+                if last.as_ref().is_some_and(&is_reached) {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let reached = tokio::time::timeout(DEADLINE, reached).await;
+        reached.unwrap_or_else(|_| panic!("{}: the object is {last:?}", self.name));
+    }
+
     /// Waits until the service of this name has an import.
     pub(super) async fn until_imported(&self, name: &str) {
         let api: Api<ServiceImport> =
