@@ -2,6 +2,7 @@
 
 mod arrows;
 mod chart;
+mod named_tests;
 mod sizes;
 
 use anyhow::bail;
@@ -17,7 +18,7 @@ struct Step {
     run: fn() -> anyhow::Result<()>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "format",
         run: format,
@@ -29,6 +30,10 @@ const STEPS: [Step; 8] = [
     Step {
         name: "file sizes",
         run: sizes::check,
+    },
+    Step {
+        name: "tests that pages name",
+        run: named_tests::check,
     },
     Step {
         name: "clippy",
