@@ -34,6 +34,7 @@ KINDS = [
     ("v1", "serviceaccounts", "ServiceAccount", True),
     ("apps/v1", "deployments", "Deployment", True),
     ("apps/v1", "daemonsets", "DaemonSet", True),
+    ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", True),
     ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", False),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", False),
     ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", False),
@@ -212,9 +213,12 @@ def merge(defaults, values):
 def problems_of(objects):
     """Which promises the objects of an installation break."""
     kinds = sorted(one["kind"] for one in objects)
+    has_replicas = any(one["kind"] == "Deployment" and one["spec"]["replicas"] > 1 for one in objects)
     expected = ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Deployment", "Role", "RoleBinding"]
     expected += ["Service", "Service", "ServiceAccount", "ServiceAccount"]
-    if kinds != expected:
+    if has_replicas:
+        expected += ["PodDisruptionBudget", "Service"]
+    if kinds != sorted(expected):
         return [f"made {kinds}"]
     problems = []
     by_kind = {one["kind"]: one for one in objects}
@@ -225,8 +229,27 @@ def problems_of(objects):
     agent = by_kind["DaemonSet"]["spec"]["template"]["spec"]
     if agent["automountServiceAccountToken"] or not agent["hostNetwork"]:
         problems.append("the agent has a token or no host network")
+    if has_replicas:
+        problems += problems_of_replicas(by_kind, objects)
     for workload in ("Deployment", "DaemonSet"):
         problems += problems_of_workload(by_kind[workload], objects)
+    return problems
+
+
+def problems_of_replicas(by_kind, objects):
+    """What keeps one of several gateways from being found by each agent, or lets all end at once."""
+    labels = by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    [headless] = [one["metadata"] for one in objects if one["kind"] == "Service" and one["spec"].get("clusterIP") == "None"]
+    agent = by_kind["DaemonSet"]["spec"]["template"]["spec"]
+    [container] = agent["containers"]
+    problems = []
+    dialled = [arg for arg in container["args"] if arg.startswith("--gateway=")]
+    if any("$(" in arg for arg in dialled):
+        name = f"--gateway={headless['name']}.{headless['namespace']}.svc:"
+        if agent["dnsPolicy"] != "ClusterFirstWithHostNet" or not any(arg.startswith(name) for arg in dialled):
+            problems.append("the agent does not find every gateway")
+    if not by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels.items():
+        problems.append("the budget does not select the gateways")
     return problems
 
 

@@ -10,6 +10,11 @@
 {{- required "set `cluster` to this cluster's name, as in --set cluster=east" .Values.cluster -}}
 {{- end -}}
 
+{{/* The Service with the addresses of all gateways. */}}
+{{- define "isthmus.gatewayReplicas" -}}
+{{ include "isthmus.fullname" . }}-gateways
+{{- end -}}
+
 {{/* Labels that never change. */}}
 {{- define "isthmus.selector" -}}
 app.kubernetes.io/name: isthmus
