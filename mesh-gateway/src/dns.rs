@@ -4,6 +4,7 @@
 //! by mistake goes on to the next server.
 
 use std::{
+    io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc,
@@ -61,6 +62,9 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that may wait for a TCP client to read them.
 const TCP_ANSWERS: usize = 16;
 
+/// How often the kernel may choose a port that is taken for TCP.
+const PORT_CHOICES: usize = 16;
+
 /// The sockets, bound before anything is served, so that a taken port ends the start.
 #[derive(Debug)]
 pub(crate) struct DnsServer {
@@ -72,15 +76,7 @@ impl DnsServer {
     pub(crate) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Self> {
         let mut sockets = Vec::new();
         for address in addresses {
-            let udp = UdpSocket::bind(address)
-                .await
-                .with_context(|| format!("binding DNS to UDP {address}"))?;
-            // With port 0 the kernel chose one, and TCP must have the same.
-            let bound = udp.local_addr().context("asking for the DNS port")?;
-            let tcp = TcpListener::bind(bound)
-                .await
-                .with_context(|| format!("binding DNS to TCP {bound}"))?;
-            sockets.push((udp, tcp));
+            sockets.push(bind_both(*address).await?);
         }
         Ok(Self { sockets })
     }
@@ -106,6 +102,27 @@ impl DnsServer {
             ended = server.block_until_done() => return ended.context("serving DNS"),
         }
         server.shutdown_gracefully().await.context("ending DNS")
+    }
+}
+
+/// Binds UDP and TCP to one port.
+///
+/// With port 0 the kernel chooses for UDP without a look at TCP, where the port may be taken: then it chooses again.
+async fn bind_both(address: SocketAddr) -> anyhow::Result<(UdpSocket, TcpListener)> {
+    let mut choices = if address.port() == 0 { PORT_CHOICES } else { 1 };
+    loop {
+        let udp = UdpSocket::bind(address)
+            .await
+            .with_context(|| format!("binding DNS to UDP {address}"))?;
+        let bound = udp.local_addr().context("asking for the DNS port")?;
+        choices -= 1;
+        match TcpListener::bind(bound).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && choices > 0 => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("binding DNS to TCP {bound}"));
+            }
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 mod client;
 
-use std::{net::IpAddr, sync::atomic::Ordering};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::Ordering,
+};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, ResponseCode},
@@ -10,9 +13,10 @@ use hickory_proto::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 
+use super::DnsServer;
 use client::{Rig, question, send_framed, with_payload};
 
 const WEB: &str = "web.shop.svc.clusterset.local.";
@@ -374,4 +378,18 @@ fn expect_negative(message: &Message) {
     };
     assert_eq!(soa.ttl, super::TTL_SECONDS);
     assert_eq!(data.minimum, super::TTL_SECONDS);
+}
+
+#[tokio::test]
+async fn a_chosen_port_that_is_taken_for_tcp_does_not_end_the_start() {
+    // One address of the loopback network, so that only this test's ports count.
+    let address = SocketAddr::from(([127, 53, 53, 53], 0));
+    let mut taken = Vec::new();
+    for _ in 0..500 {
+        taken.push(TcpListener::bind(address).await.unwrap());
+    }
+    // Of these, some are all but certain to meet a taken port first.
+    for _ in 0..500 {
+        DnsServer::bind(&[address]).await.unwrap();
+    }
 }
