@@ -76,8 +76,11 @@ pub(crate) enum Load {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Measures the sync of one peer over loopback, and prints a name and a number a line.
+    /// Measures the sync of peers over loopback, and prints a name and a number a line.
     Sync {
+        /// What to measure.
+        #[arg(value_enum)]
+        measure: sync::Measure,
         #[command(flatten)]
         size: sync::Size,
     },
@@ -115,7 +118,7 @@ impl Load {
                 round_ms,
             } => stream::run(&path, rounds, round_ms),
             Self::StreamServe { listen } => stream::serve(listen),
-            Self::Sync { size } => sync::run(size),
+            Self::Sync { measure, size } => sync::run(measure, size),
             Self::Text { listen, text } => text::serve(listen, &text),
         }
     }

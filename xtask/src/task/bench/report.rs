@@ -52,6 +52,13 @@ impl Line {
         self
     }
 
+    /// Sets the value to the sample below which a share of them lies.
+    pub(crate) fn quantile(mut self, samples: &[f64], share: f64) -> Self {
+        self = self.samples(samples);
+        self.value = quantile(samples, share);
+        self
+    }
+
     /// Says how it was measured, or why not.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = note.into();
@@ -123,6 +130,13 @@ pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// The sample below which a share of them lies; `None` of none.
+pub(crate) fn quantile(samples: &[f64], share: f64) -> Option<f64> {
+    let sorted = sorted(samples);
+    let at = (sorted.len().saturating_sub(1)) as f64 * share;
+    sorted.get(at.round() as usize).copied()
+}
+
 /// The quotient of each pair.
 pub(crate) fn ratios(of: impl Iterator<Item = f64>, to: impl Iterator<Item = f64>) -> Vec<f64> {
     of.zip(to).map(|(of, to)| of / to).collect()
@@ -143,6 +157,14 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_samples() {
+        let samples: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+
+        assert_eq!(quantile(&samples, 0.99), Some(99.0));
+        assert_eq!(quantile(&[], 0.5), None);
     }
 
     #[test]

@@ -8,27 +8,17 @@ use crate::task::bench::report::{Line, Report};
 
 const GROUP: &str = "sync";
 
-/// What needs more than two processes of one machine's loopback, with the reason that is printed for it.
-const ELSEWHERE: [(&str, &str, &str); 7] = [
-    ("change_to_map_p50_ms", "ms", NEEDS_NODE),
-    ("change_to_map_p99_ms", "ms", NEEDS_NODE),
-    ("sustained_changes_per_s", "1/s", NOT_HERE),
-    ("fanout_1000_p99_ms", "ms", NOT_HERE),
-    ("bytes_per_idle_session", "B", NOT_HERE),
-    ("handshake_ratio", "ratio", NOT_HERE),
-    ("gateway_rss_mib", "MiB", NOT_HERE),
-];
+/// What needs more than gateways, with the reason that is printed for it.
+const ELSEWHERE: [&str; 2] = ["change_to_map_p50_ms", "change_to_map_p99_ms"];
 
 const NEEDS_NODE: &str = "not run: this bench has no node whose maps a change would reach";
-
-const NOT_HERE: &str = "not run: this bench has one peer and one session";
 
 /// Runs the group.
 pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Result<()> {
     let times = if quick { 1 } else { 5 };
     let mut large = BTreeMap::new();
     for _ in 0..times {
-        measure(programs, 500, 500, &mut large)?;
+        measure(programs, "peer", (500, 500), &mut large)?;
     }
     let print = |metric, unit, name: &str, note: &str| {
         let samples = large.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -49,40 +39,91 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
     let epoch = "the same after the publisher's restart";
     print("epoch_resync_ms", "ms", "epoch_resync_ms", epoch)?;
     print("epoch_resync_bytes", "B", "epoch_resync_bytes", epoch)?;
-    for (metric, share) in [
-        ("change_to_view_p50_ms", 0.5),
-        ("change_to_view_p99_ms", 0.99),
-    ] {
-        let mut samples = large.get("change_to_view_ms").cloned().unwrap_or_default();
-        samples.sort_by(f64::total_cmp);
-        let at = ((samples.len().saturating_sub(1)) as f64 * share).round() as usize;
-        let found: Vec<f64> = samples.get(at).copied().into_iter().collect();
-        let note = "one peer, one change at a time, from the store to the other side's view";
-        report.print(&Line::new(GROUP, metric, "ms").samples(&found).note(note))?;
-    }
     for backends in [10, 5000] {
         let mut found = BTreeMap::new();
-        measure(programs, 2, backends, &mut found)?;
+        measure(programs, "peer", (2, backends), &mut found)?;
         let samples = found.remove("wire_bytes_one_change").unwrap_or_default();
         let line = Line::new(GROUP, "wire_bytes_one_change", "B").param("backends", backends);
         let note = "all that UDP carries to the subscriber, acknowledgements too";
         report.print(&line.samples(&samples).note(note))?;
     }
-    for (metric, unit, reason) in ELSEWHERE {
-        report.print(&Line::new(GROUP, metric, unit).note(reason))?;
+    peers(programs, report)?;
+    sustained(programs, report, if quick { 1 } else { 3 })?;
+    subscribers(programs, report)?;
+    handshakes(programs, report)?;
+    for metric in ELSEWHERE {
+        report.print(&Line::new(GROUP, metric, "ms").note(NEEDS_NODE))?;
     }
     Ok(())
+}
+
+/// 250 peers, and changes of all of them.
+fn peers(programs: &Path, report: Report) -> anyhow::Result<()> {
+    let mut found = BTreeMap::new();
+    measure(programs, "peers", (20, 50), &mut found)?;
+    let all_of = |line: Line| line.param("peers", 250).param("changes_per_s", 325);
+    let delays = found.remove("change_to_view_ms").unwrap_or_default();
+    for (metric, share) in [
+        ("change_to_view_p50_ms", 0.5),
+        ("change_to_view_p99_ms", 0.99),
+    ] {
+        let note =
+            "1,000 endpoints of each peer, from when a change is due to the other side's view";
+        let line = all_of(Line::new(GROUP, metric, "ms")).note(note);
+        report.print(&line.quantile(&delays, share))?;
+    }
+    let memory = found.remove("gateway_rss_mib").unwrap_or_default();
+    let note =
+        "what the 250 sessions, both ends of each, and the registry of the one that takes add";
+    let line = all_of(Line::new(GROUP, "gateway_rss_mib", "MiB")).note(note);
+    report.print(&line.samples(&memory))
+}
+
+/// The most changes a second that are in time.
+fn sustained(programs: &Path, report: Report, times: u32) -> anyhow::Result<()> {
+    let mut found = BTreeMap::new();
+    for _ in 0..times {
+        measure(programs, "sustained", (100, 500), &mut found)?;
+    }
+    let rates = found.remove("sustained_changes_per_s").unwrap_or_default();
+    let note = "the highest of fixed rates with a p99 from due to view under 50 ms, of 50,000 endpoints in turn";
+    let line = Line::new(GROUP, "sustained_changes_per_s", "1/s").note(note);
+    report.print(&line.samples(&rates))
+}
+
+/// Many subscribers of one publisher.
+fn subscribers(programs: &Path, report: Report) -> anyhow::Result<()> {
+    let mut found = BTreeMap::new();
+    measure(programs, "subscribers", (10, 10), &mut found)?;
+    let delays = found.remove("fanout_ms").unwrap_or_default();
+    let note = "from a change to the last subscriber's news of it; both ends of all sessions in one process";
+    let line = Line::new(GROUP, "fanout_1000_p99_ms", "ms").param("subscribers", 250);
+    report.print(&line.quantile(&delays, 0.99).note(note))?;
+    let bytes = found.remove("bytes_per_idle_session").unwrap_or_default();
+    let note = "both ends of a session, the dialler's socket and certificates too, after a sync of 100 endpoints";
+    let line = Line::new(GROUP, "bytes_per_idle_session", "B").param("sessions", 250);
+    report.print(&line.samples(&bytes).note(note))
+}
+
+/// A session's start against that of a bare connection.
+fn handshakes(programs: &Path, report: Report) -> anyhow::Result<()> {
+    let mut found = BTreeMap::new();
+    measure(programs, "handshakes", (1, 1), &mut found)?;
+    let ratios = found.remove("handshake_ratio").unwrap_or_default();
+    let note = "starts a second of sessions, up to both sides' consent, by those of bare quinn connections with the same TLS; alternating";
+    let line = Line::new(GROUP, "handshake_ratio", "ratio").note(note);
+    report.print(&line.samples(&ratios))
 }
 
 /// Runs `load sync` in a process of its own, and adds what it found.
 fn measure(
     programs: &Path,
-    services: u32,
-    backends: u32,
+    what: &str,
+    (services, backends): (u32, u32),
     found: &mut BTreeMap<String, Vec<f64>>,
 ) -> anyhow::Result<()> {
     let output = Command::new(programs.join("xtask"))
-        .args(["load", "sync"])
+        .args(["load", "sync", what])
         .args(["--services", &services.to_string()])
         .args(["--backends", &backends.to_string()])
         .output()

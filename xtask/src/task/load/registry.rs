@@ -257,7 +257,7 @@ fn endpoint(number: u32, is_ready: bool) -> anyhow::Result<Resource> {
 }
 
 /// The memory of this process that is its own (`RssAnon`), in bytes.
-fn resident_bytes() -> anyhow::Result<f64> {
+pub(super) fn resident_bytes() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let line = status
         .lines()

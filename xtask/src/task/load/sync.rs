@@ -1,8 +1,13 @@
 //! What it costs to sync one peer's state, over loopback and real QUIC, in a process of its own; prints a name and a number a
 //! line.
 
+mod crowd;
 mod ends;
+mod handshakes;
+mod pace;
 mod relay;
+mod stamps;
+mod world;
 
 use std::{
     io::Write,
@@ -10,10 +15,26 @@ use std::{
 };
 
 use anyhow::Context;
-use cluster_registry::store::Cursor;
+use cluster_registry::store::{Cursor, Epoch};
 
 use ends::{Publisher, Subscriber};
 use relay::Relay;
+use world::World;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Measure {
+    /// One peer: all that it has, one change at a time, and what a reconnect finds.
+    Peer,
+    /// The most changes a second that one peer's session carries in time.
+    Sustained,
+    /// As many peers as one gateway may have, with changes of all.
+    Peers,
+    /// As many subscribers as one gateway may have, idle and then with changes.
+    Subscribers,
+    /// The time of a session's start against that of a bare QUIC connection.
+    Handshakes,
+}
 
 /// What the peer shares.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -36,12 +57,18 @@ const MISSED: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(7);
 
 /// Measures, and prints what it found.
-pub(crate) fn run(size: Size) -> anyhow::Result<()> {
+pub(crate) fn run(measure: Measure, size: Size) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let found = runtime.block_on(measure(size))?;
+    let found = match measure {
+        Measure::Peer => runtime.block_on(peer(size)),
+        Measure::Sustained => runtime.block_on(pace::sustained(size)),
+        Measure::Peers => runtime.block_on(pace::peers(size)),
+        Measure::Subscribers => runtime.block_on(crowd::subscribers(size)),
+        Measure::Handshakes => runtime.block_on(handshakes::ratios(size)),
+    }?;
     let mut out = std::io::stdout().lock();
     for (name, number) in found {
         writeln!(out, "{name} {number}").context("printing")?;
@@ -49,12 +76,17 @@ pub(crate) fn run(size: Size) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(size: Size) -> anyhow::Result<Vec<(&'static str, f64)>> {
+/// A name and a number each.
+type Found = Vec<(&'static str, f64)>;
+
+async fn peer(size: Size) -> anyhow::Result<Found> {
     let endpoints = f64::from(size.services) * f64::from(size.backends);
-    let publisher = Publisher::start(1, size)?;
+    let world = World::create()?;
+    let publisher = Publisher::start(&world, 0, size)?;
     let relay = Relay::start(publisher.address).await?;
     let started = Instant::now();
-    let mut subscriber = Subscriber::dial(&publisher, relay.address)?;
+    let mut subscriber = Subscriber::new()?;
+    subscriber.dial(&world, &publisher, relay.address)?;
     subscriber.until(publisher.newest()).await?;
     let mut found = vec![
         ("full_sync_seconds", started.elapsed().as_secs_f64()),
@@ -64,13 +96,13 @@ async fn measure(size: Size) -> anyhow::Result<Vec<(&'static str, f64)>> {
         tokio::time::sleep(PAUSE).await;
         let before = relay.bytes();
         let started = Instant::now();
-        let newest = publisher.change(number % size.backends, number).await?;
+        let newest = publisher.change([number]).await?;
         subscriber.until(newest).await?;
         found.push(("change_to_view_ms", millis(started.elapsed())));
         found.push(("wire_bytes_one_change", relay.bytes() - before));
     }
     found.extend(reconnect(&publisher, &mut subscriber, &relay, None).await?);
-    found.extend(reconnect(&publisher, &mut subscriber, &relay, Some(2)).await?);
+    found.extend(reconnect(&publisher, &mut subscriber, &relay, Some(Epoch(2))).await?);
     Ok(found)
 }
 
@@ -79,17 +111,18 @@ async fn reconnect(
     publisher: &Publisher,
     subscriber: &mut Subscriber,
     relay: &Relay,
-    epoch: Option<u64>,
+    epoch: Option<Epoch>,
 ) -> anyhow::Result<[(&'static str, f64); 2]> {
     let mut newest: Cursor = match epoch {
         Some(epoch) => publisher.restart(epoch).await?,
         None => publisher.newest(),
     };
+    let first = CHANGES + if epoch.is_some() { MISSED } else { 0 };
     let before = relay.bytes();
     let started = Instant::now();
     subscriber.close();
     for number in 0..MISSED {
-        newest = publisher.change(number, 10_000 + number).await?;
+        newest = publisher.change([first + number]).await?;
     }
     subscriber.until(newest).await?;
     let (took, bytes) = (millis(started.elapsed()), relay.bytes() - before);

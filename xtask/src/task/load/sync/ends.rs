@@ -1,27 +1,20 @@
-//! The two ends: a store that is published, and a registry that takes it, as gateways do it.
+//! The two ends: a registry that is published, and one that takes it, as gateways do it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use certs::{
-    Credentials,
-    authority::{Authority, Validity},
-    credentials::{ANCHORS_FILE, CERTIFICATE_FILE, KEY_FILE},
-    identity::{SpiffeId, TrustDomain},
-};
+use certs::identity::SpiffeId;
 use cluster_registry::{
-    endpoint::{Conditions, Endpoint, EndpointPort},
     link::LinkSpec,
-    name::{ClusterName, NodeName, ServiceName},
+    name::ClusterName,
     registry::Registry,
-    resource::{Key, Resource, ResourceId},
-    service::{Protocol, Service},
-    store::{Cursor, Epoch, Store},
+    resource::{Resource, ResourceId},
+    store::{Cursor, Epoch, Revision, Store},
 };
 use mesh_gateway_core::{convert::encode_for_digest, question::Reader};
 use mesh_link::{
@@ -30,41 +23,44 @@ use mesh_link::{
     feed::{Feed, FeedServer},
     listen::{Denied, Grant, Listener, Subscribes},
     resume::Resume,
-    settings::{
-        DEFAULT_DETECT_MULTIPLIER, DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_BACKOFF, Settings,
-        start_instance,
-    },
+    settings::DEFAULT_MAX_BACKOFF,
 };
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Size;
+use super::{
+    Size,
+    stamps::Stamp,
+    world::{World, east, endpoint, endpoint_id, gateway, registry, west},
+};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The cluster that publishes, and the one that takes it.
-const WEST: &str = "west";
-const EAST: &str = "east";
+/// The ports that changed endpoints have, none of which they have at first.
+const FIRST_PORT: u32 = 10_000;
+const PORTS: u32 = 50_000;
 
-/// What the store's owner is told, and answers with where the store stands.
-type Order = (Option<(Key, Resource)>, oneshot::Sender<Cursor>);
+/// What the registry's owner is told, and answers with where its exports stand.
+type Order = (Vec<(ResourceId, Resource)>, oneshot::Sender<Cursor>);
 
 /// The publishing end.
+#[derive(Clone)]
 pub(super) struct Publisher {
     pub(super) address: SocketAddr,
-    authority: Authority,
+    pub(super) cluster: ClusterName,
+    number: u32,
     size: Size,
     current: Arc<Mutex<(Feed, mpsc::Sender<Order>)>>,
 }
 
 impl Publisher {
-    pub(super) fn start(epoch: u64, size: Size) -> anyhow::Result<Self> {
-        let trust_domain = TrustDomain::parse("cluster.local")?;
-        let authority = Authority::create(trust_domain, validity())?;
-        let current = Arc::new(Mutex::new(serve(epoch, size)?));
+    pub(super) fn start(world: &World, number: u32, size: Size) -> anyhow::Result<Self> {
+        let current = Arc::new(Mutex::new(serve(number, Epoch(1), size)?));
         let (events, mut reports) = mpsc::channel(64);
         tokio::spawn(async move { while reports.recv().await.is_some() {} });
         let grants = Arc::clone(&current);
@@ -79,12 +75,14 @@ impl Publisher {
             })
         };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Listener::bind(any, settings(&authority, WEST)?, authorise)?;
+        let cluster = west(number)?;
+        let listener = Listener::bind(any, world.settings(&cluster)?, authorise)?;
         let address = listener.local_address().context("finding the address")?;
         tokio::spawn(listener.run(CancellationToken::new()));
         Ok(Self {
             address,
-            authority,
+            cluster,
+            number,
             size,
             current,
         })
@@ -96,83 +94,77 @@ impl Publisher {
         *feed.newest.borrow()
     }
 
-    /// The same state in a new life of the store.
-    pub(super) async fn restart(&self, epoch: u64) -> anyhow::Result<Cursor> {
-        let size = self.size;
-        let next = tokio::task::spawn_blocking(move || serve(epoch, size)).await??;
+    /// The same state in a new life of the registry.
+    pub(super) async fn restart(&self, epoch: Epoch) -> anyhow::Result<Cursor> {
+        let (number, size) = (self.number, self.size);
+        let next = tokio::task::spawn_blocking(move || serve(number, epoch, size)).await??;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(self.newest())
     }
 
-    /// Changes an endpoint of the first service, and returns where the store then stands.
-    pub(super) async fn change(&self, backend: u32, number: u32) -> anyhow::Result<Cursor> {
-        let port = u16::try_from(1 + number % 60_000)?;
-        let change = (
-            endpoint_key(0, backend, self.size)?,
-            endpoint(backend, port)?,
-        );
+    /// Makes some changes at once, by their numbers: each is of the next endpoint, and new to it in each round of all.
+    pub(super) async fn change(
+        &self,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> anyhow::Result<Cursor> {
+        let backends = self.size.backends;
+        let all = self.size.services * backends;
+        let changes = numbers.into_iter().map(|number| {
+            let (at, round) = (number % all, number / all);
+            let port = u16::try_from(FIRST_PORT + round % PORTS)?;
+            let id = endpoint_id(self.number, at / backends, at % backends, self.size)?;
+            Ok((id, endpoint(at, port)?))
+        });
+        let changes = changes.collect::<anyhow::Result<_>>()?;
         let orders = {
             let (_, orders) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner);
             orders.clone()
         };
         let (reply, answer) = oneshot::channel();
         orders
-            .send((Some(change), reply))
+            .send((changes, reply))
             .await
-            .context("the store is gone")?;
-        answer.await.context("the store is gone")
+            .context("the registry is gone")?;
+        answer.await.context("the registry is gone")
     }
 }
 
 /// The taking end.
 pub(super) struct Subscriber {
     registry: Registry,
-    west: ClusterName,
+    events: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
     handle: Option<SessionHandle>,
 }
 
 impl Subscriber {
-    pub(super) fn dial(publisher: &Publisher, address: SocketAddr) -> anyhow::Result<Self> {
-        let west = ClusterName::parse(WEST)?;
+    pub(super) fn new() -> anyhow::Result<Self> {
         let (events, reports) = mpsc::channel(64);
-        let east = ClusterName::parse(EAST)?;
-        let mut registry = Registry::new(east.clone(), Epoch(1), Epoch(1));
+        let mut registry = Registry::new(east()?, Epoch(1), Epoch(1));
         registry.digest_with(encode_for_digest);
-        let mut link = LinkSpec::new(west.clone());
-        link.limits.endpoints = usize::MAX;
-        link.limits.services = usize::MAX;
-        registry.add_peer(&link);
-        let own = Key {
-            cluster: east,
-            id: ResourceId::Cluster,
-        };
-        let (feed, mut server) = FeedServer::new(Cursor::at(Epoch(1), Default::default()));
-        tokio::spawn(async move {
-            let (store, mut reader) = (Store::new(Epoch(1)), Reader::new(None));
-            while let Some(request) = server.next().await {
-                request.answer(&store, &mut reader);
-            }
-        });
-        let dialer = Dialer {
-            settings: settings(&publisher.authority, EAST)?,
-            expected: gateway(WEST)?,
-            addresses: vec![address.try_into()?],
-            feed,
-            resume: Resume::default(),
-            subscribes: Subscribes::Now,
-            compares: true,
-            events,
-            max_backoff: DEFAULT_MAX_BACKOFF,
-            seed: own.cluster.as_str().len() as u64,
-        };
-        tokio::spawn(dialer.run(CancellationToken::new()));
         Ok(Self {
             registry,
-            west,
+            events,
             reports,
             handle: None,
         })
+    }
+
+    /// Links it with a publisher that is dialled at an address.
+    pub(super) fn dial(
+        &mut self,
+        world: &World,
+        publisher: &Publisher,
+        address: SocketAddr,
+    ) -> anyhow::Result<()> {
+        let mut link = LinkSpec::new(publisher.cluster.clone());
+        link.limits.endpoints = usize::MAX;
+        link.limits.services = usize::MAX;
+        self.registry.add_peer(&link);
+        let mut dialer = dialer(world, &publisher.cluster, address, self.events.clone())?;
+        dialer.compares = true;
+        tokio::spawn(dialer.run(CancellationToken::new()));
+        Ok(())
     }
 
     /// Ends the session, which is dialled anew.
@@ -182,44 +174,92 @@ impl Subscriber {
         }
     }
 
-    /// Takes what is said until everything up to a position is in the view.
+    /// Takes what is said until everything up to a position of one peer is in the view.
     pub(super) async fn until(&mut self, wanted: Cursor) -> anyhow::Result<()> {
         let waited = timeout(PATIENCE, async {
-            loop {
-                let report = self
-                    .reports
-                    .recv()
-                    .await
-                    .context("the session's owner is gone")?;
-                if self.take(report.event) == Some(wanted) {
-                    std::hint::black_box(self.registry.view());
-                    return anyhow::Ok(());
-                }
-            }
+            while self.progress().await?.1 != wanted {}
+            anyhow::Ok(())
         });
         waited.await.context("waiting for a position")?
     }
 
-    fn take(&mut self, event: PeerEvent) -> Option<Cursor> {
-        match event {
-            PeerEvent::Up { handle, .. } => self.handle = Some(handle),
-            PeerEvent::SnapshotBegin(ranges) => {
-                self.registry.handle_import_begin(&self.west, &ranges);
+    /// Takes what is said until everything up to the positions of some peers is in the view.
+    pub(super) async fn until_all(&mut self, publishers: &[Publisher]) -> anyhow::Result<()> {
+        let mut missing: BTreeMap<ClusterName, Cursor> = publishers
+            .iter()
+            .map(|publisher| (publisher.cluster.clone(), publisher.newest()))
+            .collect();
+        let waited = timeout(PATIENCE, async {
+            while !missing.is_empty() {
+                let (cluster, cursor) = self.progress().await?;
+                missing.retain(|name, wanted| *name != cluster || *wanted != cursor);
             }
-            PeerEvent::Updates(updates) => {
-                for update in updates {
-                    // All is granted.
-                    drop(self.registry.handle_import(
-                        &self.west,
-                        update.key,
-                        update.value,
-                        update.trace,
-                    ));
+            anyhow::Ok(())
+        });
+        waited.await.context("waiting for all positions")?
+    }
+
+    /// Takes what is said until all that a task says that it has changed is in the view; returns that, and what arrived when.
+    pub(super) async fn follow(
+        &mut self,
+        mut changes: JoinHandle<anyhow::Result<Vec<Stamp>>>,
+    ) -> anyhow::Result<(Vec<Stamp>, Vec<Stamp>)> {
+        let mut sent = None;
+        let mut arrived = Vec::new();
+        let mut reached: BTreeMap<ClusterName, Revision> = BTreeMap::new();
+        let has = |reached: &BTreeMap<ClusterName, Revision>, stamp: &Stamp| {
+            reached.get(&stamp.cluster) >= Some(&stamp.revision)
+        };
+        let waited = timeout(PATIENCE, async {
+            loop {
+                tokio::select! {
+                    done = &mut changes, if sent.is_none() => sent = Some(done??),
+                    progress = self.progress() => {
+                        let (cluster, Cursor { revision, .. }) = progress?;
+                        reached.insert(cluster.clone(), revision);
+                        arrived.push(Stamp { cluster, revision, at: Instant::now() });
+                    }
+                }
+                let all = sent.take_if(|all: &mut Vec<Stamp>| {
+                    all.last().is_none_or(|last| has(&reached, last))
+                        && all.iter().all(|stamp| has(&reached, stamp))
+                });
+                if let Some(all) = all {
+                    return anyhow::Ok((all, arrived));
                 }
             }
-            PeerEvent::SnapshotEnd => self.registry.handle_import_end(&self.west),
+        });
+        waited.await.context("waiting for the changes")?
+    }
+
+    /// Takes what is said until a peer's next position is in the view. Cancel safe: what was taken stays taken.
+    async fn progress(&mut self) -> anyhow::Result<(ClusterName, Cursor)> {
+        loop {
+            let report = self.reports.recv().await;
+            let Report { peer, event, .. } = report.context("the session's owner is gone")?;
+            if let Some(cursor) = self.take(&peer.cluster, event) {
+                std::hint::black_box((self.registry.take_touched(), self.registry.view()));
+                return Ok((peer.cluster.clone(), cursor));
+            }
+        }
+    }
+
+    fn take(&mut self, west: &ClusterName, event: PeerEvent) -> Option<Cursor> {
+        match event {
+            PeerEvent::Up { handle, .. } => self.handle = Some(handle),
+            PeerEvent::SnapshotBegin(ranges) => self.registry.handle_import_begin(west, &ranges),
+            PeerEvent::Updates(updates) => {
+                for update in updates {
+                    let taken =
+                        self.registry
+                            .handle_import(west, update.key, update.value, update.trace);
+                    // All is granted.
+                    drop(taken);
+                }
+            }
+            PeerEvent::SnapshotEnd => self.registry.handle_import_end(west),
             PeerEvent::Compare { theirs, reply } => {
-                let step = self.registry.compare_imports(&self.west, &theirs);
+                let step = self.registry.compare_imports(west, &theirs);
                 step.into_iter().for_each(|step| drop(reply.try_send(step)));
             }
             PeerEvent::Progress(cursor) => return Some(cursor),
@@ -233,110 +273,56 @@ impl Subscriber {
     }
 }
 
-/// Serves a store that holds everything.
-fn serve(epoch: u64, size: Size) -> anyhow::Result<(Feed, mpsc::Sender<Order>)> {
-    let mut store = Store::new(Epoch(epoch));
-    for service in 0..size.services {
-        let key = Key {
-            cluster: ClusterName::parse(WEST)?,
-            id: ResourceId::Service(service_name(service)?),
-        };
-        let mut value = Service::default();
-        value.sharing.global = true;
-        value.sharing.shared = true;
-        store.put(key, Resource::from(value), None);
-        for backend in 0..size.backends {
-            let key = endpoint_key(service, backend, size)?;
-            store.put(key, endpoint(service * 7 + backend, 8080)?, None);
+/// Who keeps a session with a publisher, and has nothing to say itself.
+pub(super) fn dialer(
+    world: &World,
+    expected: &ClusterName,
+    address: SocketAddr,
+    events: mpsc::Sender<Report>,
+) -> anyhow::Result<Dialer> {
+    let (feed, mut server) = FeedServer::new(Cursor::at(Epoch(1), Default::default()));
+    tokio::spawn(async move {
+        let (store, mut reader) = (Store::new(Epoch(1)), Reader::new(None));
+        while let Some(request) = server.next().await {
+            request.answer(&store, &mut reader);
         }
-    }
-    let (feed, mut server) = FeedServer::new(store.cursor());
+    });
+    Ok(Dialer {
+        settings: world.settings(&east()?)?,
+        expected: gateway(expected)?,
+        addresses: vec![address.try_into()?],
+        feed,
+        resume: Resume::default(),
+        subscribes: Subscribes::Now,
+        compares: false,
+        events,
+        max_backoff: DEFAULT_MAX_BACKOFF,
+        seed: u64::from(address.port()),
+    })
+}
+
+/// Serves a registry that holds everything.
+fn serve(number: u32, epoch: Epoch, size: Size) -> anyhow::Result<(Feed, mpsc::Sender<Order>)> {
+    let mut registry = registry(number, epoch, size)?;
+    let (feed, mut server) = FeedServer::new(registry.exports().cursor());
     let (orders_tx, mut orders) = mpsc::channel::<Order>(64);
     tokio::runtime::Handle::current().spawn(async move {
         let mut reader = Reader::new(None);
         loop {
             tokio::select! {
-                Some((change, reply)) = orders.recv() => {
-                    if let Some((key, value)) = change {
-                        store.put(key, value, None);
+                Some((changes, reply)) = orders.recv() => {
+                    for (id, value) in changes {
+                        registry.apply_local(&id, Some(value), None);
                     }
-                    server.publish(store.cursor());
-                    let _gone = reply.send(store.cursor());
+                    // What a gateway shows its own cluster is up to date, too.
+                    std::hint::black_box((registry.take_touched(), registry.view()));
+                    server.publish(registry.exports().cursor());
+                    let _gone = reply.send(registry.exports().cursor());
                 }
-                Some(request) = server.next() => request.answer(&store, &mut reader),
+                Some(request) = server.next() => request.answer(registry.exports(), &mut reader),
                 else => return,
             }
         }
     });
     Ok((feed, orders_tx))
-}
-
-fn service_name(number: u32) -> anyhow::Result<ServiceName> {
-    Ok(ServiceName::parse("shop", &format!("service-{number}"))?)
-}
-
-/// Pods land anywhere: neighbours' addresses are of different nodes.
-fn endpoint_key(service: u32, backend: u32, size: Size) -> anyhow::Result<Key> {
-    let number = (service * size.backends + backend).wrapping_mul(40_503) & 0xf_ffff;
-    let address = IpAddr::from(Ipv4Addr::from(0x0b00_0000 + number));
-    Ok(Key {
-        cluster: ClusterName::parse(WEST)?,
-        id: ResourceId::Endpoint(service_name(service)?, address),
-    })
-}
-
-fn endpoint(number: u32, port: u16) -> anyhow::Result<Resource> {
-    let node = number.wrapping_mul(2_654_435_761) >> 20;
-    Ok(Resource::from(Endpoint {
-        ports: vec![EndpointPort {
-            name: None,
-            protocol: Protocol::Tcp,
-            port,
-        }]
-        .into(),
-        conditions: Conditions::READY,
-        node: Some(NodeName::parse(&format!("node-{node}"))?),
-        zone: Some(format!("zone-{}", node % 3).into()),
-        hostname: None,
-        hints: None,
-    }))
-}
-
-fn gateway(cluster: &str) -> anyhow::Result<SpiffeId> {
-    let trust_domain = TrustDomain::parse("cluster.local")?;
-    Ok(SpiffeId::gateway(
-        trust_domain,
-        ClusterName::parse(cluster)?,
-    ))
-}
-
-fn validity() -> Validity {
-    Validity::starting(SystemTime::now(), Duration::from_secs(3600))
-}
-
-fn settings(authority: &Authority, cluster: &str) -> anyhow::Result<Settings> {
-    let id = gateway(cluster)?;
-    let issued = authority.issue(&id, validity())?;
-    let dir = std::env::temp_dir().join(format!("isthmus-sync-{}-{cluster}", std::process::id()));
-    std::fs::create_dir_all(&dir).context("making a directory for certificates")?;
-    for (file, text) in [
-        (ANCHORS_FILE, authority.certificate_pem()),
-        (CERTIFICATE_FILE, &issued.certificate),
-        (KEY_FILE, &issued.key),
-    ] {
-        let path = dir.join(file);
-        std::fs::write(&path, text).context("writing a certificate")?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))
-            .context("protecting a certificate")?;
-    }
-    let credentials = Credentials::load(&dir);
-    std::fs::remove_dir_all(&dir).context("removing the certificates")?;
-    Ok(Settings {
-        cluster: id.cluster,
-        instance: start_instance("bench")?,
-        is_node: false,
-        credentials: Arc::new(credentials?),
-        heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
-        detect_multiplier: DEFAULT_DETECT_MULTIPLIER,
-    })
 }
