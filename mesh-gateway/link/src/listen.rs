@@ -1,10 +1,16 @@
 //! Takes sessions from peers, each with the feed that its identity entitles it to.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use certs::identity::SpiffeId;
 use mesh_gateway_core::{limits::OPENING_TIMEOUT, reason::GoodbyeReason};
-use quinn::{Connection, Endpoint, Incoming, VarInt};
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -27,6 +33,12 @@ use crate::{
 ///
 /// Beyond half of it, whoever has not shown that its address is its own is asked to.
 const MAX_HANDSHAKES: usize = 256;
+
+/// What may wait to be read from the socket that all sessions share; the kernel grants no more than `net.core.rmem_max`.
+///
+/// A thousand peers' heartbeats within a few milliseconds are more than the usual default of 208 KiB holds, and a peer
+/// whose heartbeats are lost counts as silent.
+const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long goodbyes may take to leave when the listener ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -114,7 +126,11 @@ impl<A: Authorise> Listener<A> {
     /// Binds the address; must be called within a tokio runtime.
     pub fn bind(address: SocketAddr, settings: Settings, authorise: A) -> Result<Self, BindError> {
         let config = transport::server(&settings.credentials)?;
-        let endpoint = Endpoint::server(config, address)
+        let endpoint = open(address)
+            .and_then(|socket| {
+                let runtime = Arc::new(TokioRuntime);
+                Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+            })
             .map_err(|source| BindError::Socket { address, source })?;
         let acceptor = Acceptor {
             settings,
@@ -233,5 +249,40 @@ impl<A: Authorise> Acceptor<A> {
                 None
             }
         }
+    }
+}
+
+/// A socket for all sessions; one at the unspecified address of IPv6 takes IPv4, too.
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6()
+        && let Err(error) = socket.set_only_v6(false)
+    {
+        debug!(%error, "the socket takes one family only");
+    }
+    if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES) {
+        debug!(%error, "the socket keeps its default receive buffer");
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv4Addr};
+
+    use super::*;
+
+    /// Where it is too small, heartbeats are lost when all peers send theirs at once, and peers that live fall silent.
+    #[test]
+    fn the_receive_buffer_is_as_large_as_the_kernel_grants() {
+        let limit = fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+        let limit: usize = limit.trim().parse().unwrap();
+
+        let socket = Socket::from(open((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
+
+        let granted = socket.recv_buffer_size().unwrap();
+        assert!(granted >= limit.min(RECEIVE_BUFFER_BYTES), "{granted}");
     }
 }

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::task::load::registry::resident_bytes;
 
-/// The subscribers.
-const SUBSCRIBERS: usize = 250;
+/// The subscribers: both ends of a thousand, each with ten heartbeats a second, are more than two cores carry.
+const SUBSCRIBERS: usize = 500;
 
 /// How many of them dial at once, so that none is turned away.
 const AT_ONCE: usize = 50;
