@@ -67,8 +67,7 @@ fn peers(programs: &Path, report: Report) -> anyhow::Result<()> {
         ("change_to_view_p50_ms", 0.5),
         ("change_to_view_p99_ms", 0.99),
     ] {
-        let note =
-            "1,000 endpoints of each peer, from when a change is due to the other side's view";
+        let note = "1,000 endpoints of each peer, from a change to the other side's view";
         let line = all_of(Line::new(GROUP, metric, "ms")).note(note);
         report.print(&line.quantile(&delays, share))?;
     }

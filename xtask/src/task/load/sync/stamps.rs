@@ -11,7 +11,7 @@ pub(super) struct Stamp {
     pub(super) cluster: ClusterName,
     /// Where its store stood.
     pub(super) revision: Revision,
-    /// When a change up to there was due, or had arrived.
+    /// When a change up to there was due or made, or had arrived.
     pub(super) at: Instant,
 }
 
