@@ -72,6 +72,13 @@ impl KeyRange {
     }
 }
 
+/// The one of some ranges that a key is in; the ranges stand in order, and no key is in two.
+pub(crate) fn range_of<'a>(ranges: &'a [KeyRange], key: &Key) -> Option<&'a KeyRange> {
+    let begins = |range: &KeyRange| range.from.as_ref().is_none_or(|from| from <= key);
+    let last = ranges.partition_point(begins).checked_sub(1)?;
+    ranges.get(last).filter(|range| range.contains(key))
+}
+
 /// A part of a range that a [`Summary`] is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {

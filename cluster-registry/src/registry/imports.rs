@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{PeerSummary, Registry, admission::Outcome, peer::Peer};
 use crate::{
     cluster::{Cluster, Control},
-    digest::KeyRange,
+    digest::{KeyRange, range_of},
     import::{self, Refusal},
     link::LinkSpec,
     name::ClusterName,
@@ -78,21 +78,10 @@ impl Registry {
         restored
     }
 
-    /// A peer begins to say everything it has in some ranges of keys.
+    /// A peer begins to say everything it has in some ranges of keys, which stand in order and have no key in common.
     pub fn handle_import_begin(&mut self, cluster: &ClusterName, ranges: &[KeyRange]) {
-        let mut unsaid = self.imports_of(cluster);
-        let is_all = ranges.contains(&KeyRange::default());
+        let unsaid = self.imports_in(cluster, ranges);
         if let Some(peer) = self.peers.get_mut(cluster) {
-            if !is_all {
-                let cluster = cluster.clone();
-                unsaid.retain(|id| {
-                    let key = Key {
-                        cluster: cluster.clone(),
-                        id: id.clone(),
-                    };
-                    ranges.iter().any(|range| range.contains(&key))
-                });
-            }
             peer.said.forget_refused(cluster, ranges);
             peer.begin(unsaid);
         }
@@ -205,7 +194,7 @@ impl Registry {
         if let Some(peer) = self.peers.get_mut(cluster) {
             peer.said.forget_refused(cluster, &[KeyRange::default()]);
         }
-        for id in self.imports_of(cluster) {
+        for id in self.imports_in(cluster, &[KeyRange::default()]) {
             let key = Key {
                 cluster: cluster.clone(),
                 id,
@@ -220,17 +209,23 @@ impl Registry {
         Some(self.peers.get(cluster)?.summary())
     }
 
-    /// All that is held of a peer, shown or not.
-    fn imports_of(&self, cluster: &ClusterName) -> BTreeSet<ResourceId> {
-        let withheld = self
-            .peers
-            .get(cluster)
-            .map(|peer| peer.withheld.keys().cloned());
-        let shown = self.feed.iter_of(cluster).map(|(key, _)| key.id);
-        shown
-            .filter(|id| *id != ResourceId::Cluster)
-            .chain(withheld.into_iter().flatten())
-            .collect()
+    /// What a peer announced in some ranges of keys, and is shown or withheld.
+    fn imports_in(&self, cluster: &ClusterName, ranges: &[KeyRange]) -> BTreeSet<ResourceId> {
+        let Some(peer) = self.peers.get(cluster) else {
+            return BTreeSet::new();
+        };
+        let mut ids = BTreeSet::new();
+        for range in ranges {
+            let of_peer = peer.part_of(range);
+            let shown = self.feed.range(&of_peer).map(|(key, _)| key);
+            let shown = shown.take_while(|key| key.cluster == *cluster);
+            ids.extend(shown.map(|key| key.id));
+        }
+        ids.remove(&ResourceId::Cluster);
+        let withheld = peer.withheld.keys();
+        let is_inside = |id: &&ResourceId| range_of(ranges, &peer.key((*id).clone())).is_some();
+        ids.extend(withheld.filter(is_inside).cloned());
+        ids
     }
 }
 

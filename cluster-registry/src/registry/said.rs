@@ -10,6 +10,7 @@ use super::{Registry, peer::Peer};
 use crate::{
     digest::{
         Digest, Encode, KeyRange, Part, Step, Summary, Tree, first_step, next_step, of_resource,
+        range_of,
     },
     name::{ClusterName, ServiceName},
     resource::{Key, Resource, ResourceId},
@@ -65,15 +66,12 @@ impl Said {
             cluster: cluster.clone(),
             id: id.clone(),
         };
-        let is_inside = |id: &ResourceId| ranges.iter().any(|range| range.contains(&key(id)));
-        let gone: Vec<ResourceId> = self
-            .refused
-            .keys()
-            .filter(|id| is_inside(id))
-            .cloned()
+        let refused = self.refused.keys().map(key);
+        let gone: Vec<Key> = refused
+            .filter(|key| range_of(ranges, key).is_some())
             .collect();
-        for id in gone {
-            self.note(&key(&id), false);
+        for key in gone {
+            self.note(&key, false);
         }
     }
 }
@@ -126,12 +124,7 @@ impl Registry {
         let Some(peer) = self.peers.get(cluster) else {
             return Vec::new();
         };
-        let first = peer.key(ResourceId::FIRST);
-        let from = range.from.clone().filter(|from| *from > first);
-        let of_peer = KeyRange {
-            from: Some(from.unwrap_or(first)),
-            until: range.until.clone(),
-        };
+        let of_peer = peer.part_of(range);
         let part = |key: Key, digest| Part {
             from: Some(key),
             digest,
@@ -163,6 +156,16 @@ impl Registry {
 }
 
 impl Peer {
+    /// The part of a range that begins with what may be of this peer.
+    pub(super) fn part_of(&self, range: &KeyRange) -> KeyRange {
+        let first = self.key(ResourceId::FIRST);
+        let from = range.from.clone().filter(|from| *from > first);
+        KeyRange {
+            from: Some(from.unwrap_or(first)),
+            until: range.until.clone(),
+        }
+    }
+
     /// The digest of a value as the peer said it, from how it is held.
     fn said_digest(&self, encode: Encode, key: &Key, value: &Resource) -> Digest {
         let (ResourceId::Service(name), Resource::Service(service)) = (&key.id, value) else {

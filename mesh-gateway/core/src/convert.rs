@@ -8,4 +8,7 @@ mod tests;
 
 pub use decode::{Origins, decode_position, decode_update};
 pub use encode::{encode_change, encode_position};
-pub use range::{decode_range, decode_summary, encode_for_digest, encode_range, encode_summary};
+pub use range::{
+    RangeOrder, decode_range, decode_ranges, decode_summary, encode_for_digest, encode_range,
+    encode_summary,
+};

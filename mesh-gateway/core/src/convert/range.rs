@@ -60,6 +60,45 @@ pub fn decode_range(range: wire::Range, publisher: &ClusterName) -> Result<KeyRa
     })
 }
 
+/// Ranges of keys of a publisher's store, which are said together.
+pub fn decode_ranges(
+    ranges: Vec<wire::Range>,
+    publisher: &ClusterName,
+) -> Result<Vec<KeyRange>, Violation> {
+    let mut order = RangeOrder::default();
+    let ranges = ranges.into_iter().map(|range| {
+        let range = decode_range(range, publisher)?;
+        order.take(&range).map(|()| range)
+    });
+    ranges.collect()
+}
+
+/// Holds ranges that are said together to their order, in which no key is in two.
+///
+/// What they cost is then bounded by what there is, however many there are.
+#[derive(Debug, Default)]
+pub struct RangeOrder {
+    /// Where the last one ended, if there was one.
+    end: Option<Option<Key>>,
+}
+
+impl RangeOrder {
+    /// Takes the next range.
+    pub fn take(&mut self, range: &KeyRange) -> Result<(), Violation> {
+        let is_next = match &self.end {
+            None => true,
+            Some(None) => false,
+            Some(Some(end)) => range.from.as_ref().is_some_and(|from| end <= from),
+        };
+        let bounds = range.from.as_ref().zip(range.until.as_ref());
+        if !is_next || bounds.is_some_and(|(from, until)| until <= from) {
+            return Err(Violation::MalformedRange);
+        }
+        self.end = Some(range.until.clone());
+        Ok(())
+    }
+}
+
 /// What the other side holds in a range.
 pub fn decode_summary(
     level: Level,
@@ -103,4 +142,39 @@ fn decode_key(key: wire::RangeKey, publisher: &ClusterName) -> Result<Key, Viola
     let id = key.id.ok_or(Violation::MalformedRange)?;
     let id = decode_id(id).map_err(malformed)?;
     Ok(Key { cluster, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_registry::{name::NodeName, resource::ResourceId};
+
+    use super::*;
+
+    #[test]
+    fn ranges_that_overlap_or_run_backwards_are_malformed() {
+        let west = ClusterName::parse("west").unwrap();
+        let range = |from: &str, until: &str| {
+            let key = |name: &str| {
+                let id = NodeName::parse(name).ok().map(ResourceId::Node);
+                id.map(|id| Key {
+                    cluster: west.clone(),
+                    id,
+                })
+            };
+            let (from, until) = (key(from), key(until));
+            encode_range(&KeyRange { from, until }, &west)
+        };
+        let is_well = |ranges: &[wire::Range]| decode_ranges(ranges.to_vec(), &west).is_ok();
+
+        assert!(is_well(&[]));
+        assert!(is_well(&[range("", "")]));
+        assert!(is_well(&[range("", "b"), range("b", "c"), range("d", "")]));
+
+        assert!(!is_well(&[range("", ""), range("", "")]));
+        assert!(!is_well(&[range("", "c"), range("b", "d")]));
+        assert!(!is_well(&[range("c", "d"), range("a", "b")]));
+        assert!(!is_well(&[range("a", ""), range("b", "c")]));
+        assert!(!is_well(&[range("b", "b")]));
+        assert!(!is_well(&[range("c", "b")]));
+    }
 }

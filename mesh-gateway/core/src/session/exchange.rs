@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::{Channel, Output};
 use crate::{
-    convert::{decode_range, decode_summary, encode_range, encode_summary},
+    convert::{RangeOrder, decode_range, decode_summary, encode_range, encode_summary},
     limits::{MAX_PARTS_OF_SUMMARY, TARGET_FRAME_BYTES},
     reason::Violation,
     wire::{self, Body},
@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     level: Option<Level>,
     summaries: Vec<Summary>,
     ranges: Vec<KeyRange>,
+    /// That of the ranges heard so far, of summaries or as differing.
+    order: RangeOrder,
     parts: usize,
 }
 
@@ -38,6 +40,7 @@ impl Exchange {
             level: None,
             summaries: Vec::new(),
             ranges: Vec::new(),
+            order: RangeOrder::default(),
             parts: 0,
         }
     }
@@ -116,6 +119,7 @@ impl Exchange {
                 return Err(Violation::TooManyRanges);
             }
             let summary = decode_summary(level, summary, &self.publisher)?;
+            self.order.take(&summary.range)?;
             self.summaries.push(summary);
         }
         if message.more {
@@ -123,6 +127,7 @@ impl Exchange {
         }
         self.level = Some(level);
         self.parts = 0;
+        self.order = RangeOrder::default();
         Ok(Some(std::mem::take(&mut self.summaries)))
     }
 
@@ -136,12 +141,15 @@ impl Exchange {
             return Err(Violation::TooManyRanges);
         }
         for range in message.ranges {
-            self.ranges.push(decode_range(range, &self.publisher)?);
+            let range = decode_range(range, &self.publisher)?;
+            self.order.take(&range)?;
+            self.ranges.push(range);
         }
         if message.more {
             return Ok(None);
         }
         self.parts = 0;
+        self.order = RangeOrder::default();
         Ok(Some(std::mem::take(&mut self.ranges)))
     }
 }

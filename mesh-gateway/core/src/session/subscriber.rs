@@ -12,7 +12,7 @@ use super::{
     Channel, Config, Delivery, Features, Output, Subscription, exchange::Exchange, order::Order,
 };
 use crate::{
-    convert::{Origins, decode_position, decode_range, decode_update, encode_position},
+    convert::{Origins, decode_position, decode_ranges, decode_update, encode_position},
     limits::MAX_UPDATES_PER_FRAME,
     packing,
     reason::{DownReason, Violation},
@@ -193,9 +193,7 @@ impl Subscriber {
             return Err(Violation::MisplacedDigests.into());
         }
         let ranges = if message.partial {
-            let ranges = message.ranges.into_iter();
-            let ranges = ranges.map(|range| decode_range(range, &self.peer));
-            ranges.collect::<Result<Vec<_>, _>>()?
+            decode_ranges(message.ranges, &self.peer)?
         } else {
             vec![KeyRange::default()]
         };
