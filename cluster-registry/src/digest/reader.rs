@@ -2,9 +2,7 @@
 //!
 //! They are one more subscriber of the store: what changed since they were last asked for is what is hashed anew.
 
-use super::{
-    Encode, KeyRange, Level, Part, Step, Summary, Tree, first_step, next_step, of_resource,
-};
+use super::{Encode, KeyRange, Part, Step, Summary, Tree, first_step, next_step, of_resource};
 use crate::{
     resource::Key,
     store::{Cursor, Scope, Store},
@@ -47,7 +45,13 @@ impl StoreDigests {
     }
 
     /// What the store holds in a range.
-    pub fn summary(&mut self, store: &Store, level: Level, range: &KeyRange) -> Summary {
+    #[cfg(test)]
+    pub(crate) fn summary(
+        &mut self,
+        store: &Store,
+        level: super::Level,
+        range: &KeyRange,
+    ) -> Summary {
         let mut tree = self.take_tree(store);
         let summary = tree.summary(level, range, &|range: &KeyRange| self.keys(store, range));
         self.known = Some((tree, store.cursor()));
