@@ -45,8 +45,9 @@ pub(super) struct Existing {
 }
 
 impl Existing {
-    pub(super) fn objects(&self, name: &ServiceName) -> Objects {
-        self.by_service.get(name).cloned().unwrap_or_default()
+    /// The objects of a service's name; `None` when there are none.
+    pub(super) fn objects(&self, name: &ServiceName) -> Option<&Objects> {
+        self.by_service.get(name)
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = (&ServiceName, &Objects)> {

@@ -17,7 +17,10 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
+use kube::{
+    Client,
+    runtime::{utils::Backoff as _, watcher::DefaultBackoff},
+};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -40,9 +43,6 @@ const CONCURRENT_WRITES: usize = 8;
 
 /// How often a link's counts are written when nothing else about it changes.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long what could not be written waits for another attempt, first and at the most: doubled as long as some fails.
-const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The links' states, as the gateway knows them.
 pub type LinkStatuses = Arc<BTreeMap<ClusterName, LinkStatus>>;
@@ -72,7 +72,7 @@ pub(super) struct Publisher {
     links_due: bool,
     failed: BTreeSet<ServiceName>,
     retry: Option<Instant>,
-    retry_interval: Duration,
+    backoff: DefaultBackoff,
     /// Peers of which nothing is known yet, so that what is there of them stands.
     awaited: BTreeSet<ClusterName>,
 }
@@ -94,7 +94,7 @@ impl Publisher {
             links_due: true,
             failed: BTreeSet::new(),
             retry: None,
-            retry_interval: RETRY_INTERVALS.0,
+            backoff: DefaultBackoff::default(),
             awaited: BTreeSet::new(),
         }
     }
@@ -157,11 +157,10 @@ impl Publisher {
             && std::mem::take(&mut self.links_due)
         {
             let now = Timestamp::now();
-            let names = self.existing.links().keys().collect();
-            self.settled.keep_links(&names);
+            self.settled.keep_links(self.existing.links());
             for (name, object) in self.existing.links() {
                 let write = plan::link(name, object, links.get(name), with_counts, now)
-                    .filter(|write| !self.settled.has_link(write, object));
+                    .filter(|write| !self.settled.has_link(name, object, write));
                 writes.extend(write.map(|write| vec![write]));
             }
         }
@@ -233,8 +232,9 @@ impl Publisher {
     }
 
     fn plan_service(&mut self, view: &View, name: &ServiceName) -> Vec<Write> {
-        let objects = self.existing.objects(name);
-        if self.is_awaited(&objects) {
+        let none = Objects::default();
+        let objects = self.existing.objects(name).unwrap_or(&none);
+        if self.is_awaited(objects) {
             return Vec::new();
         }
         let service = view.services.get(name).map(AsRef::as_ref);
@@ -251,11 +251,8 @@ impl Publisher {
             version: self.versions.imports,
             now: Timestamp::now(),
         };
-        let mut writes = plan::service(name, service, &objects, &addresses, context);
-        if objects == Objects::default() {
-            self.settled.forget(name);
-        }
-        self.settled.leave_out_services(name, &objects, &mut writes);
+        let mut writes = plan::service(name, service, objects, &addresses, context);
+        self.settled.leave_out(name, objects, &mut writes);
         writes
     }
 
@@ -288,20 +285,19 @@ impl Publisher {
         }
         drop(results);
         for (mark, written) in all {
-            if let Some(mark) = mark {
-                self.settled.note(mark, &written);
-            }
             self.note(written);
+            if let Some(mark) = mark {
+                self.settled.note(mark, &self.existing);
+            }
         }
         if self.retry.is_none() && failures.is_empty() {
-            self.retry_interval = RETRY_INTERVALS.0;
+            self.backoff.reset();
         }
         for ((service, what), error) in failures {
             tracing::warn!(%error, what, "an object could not be written; it is tried again");
             self.failed.extend(service);
             if self.retry.is_none() {
-                self.retry = Some(Instant::now() + self.retry_interval);
-                self.retry_interval = RETRY_INTERVALS.1.min(self.retry_interval * 2);
+                self.retry = self.backoff.next().map(|pause| Instant::now() + pause);
             }
         }
     }
@@ -321,9 +317,6 @@ impl Publisher {
                 existing.set_export(name.namespace.as_str(), name.name.as_str(), Some(*export));
             }
             Written::Slice(name, slice, object) => {
-                if object.is_none() {
-                    self.settled.forget_slice(&name, &slice);
-                }
                 existing.set_slice(name.namespace.as_str(), &slice, object.map(|o| *o));
             }
             Written::Link(name, link) => existing.set_link("", name.as_str(), Some(*link)),

@@ -2,7 +2,7 @@
 //! told again and again: an old definition of a kind, for example, drops the fields that it does not know.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -14,14 +14,14 @@ use k8s_openapi::{
 use serde::Serialize;
 
 use super::{
+    existing::Existing,
     plan::{Objects, Write},
-    writer::Written,
 };
 use crate::api::ClusterLink;
 
 /// A part of the objects of one service's name that is written by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+enum Part {
     Import,
     ImportStatus,
     ExportStatus,
@@ -29,14 +29,14 @@ pub(super) enum Part {
 }
 
 /// What a write was about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+#[derive(Debug)]
+enum Target {
     Service(ServiceName, Part),
     Link(ClusterName),
 }
 
 /// A write in short.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Mark {
     target: Target,
     digest: u64,
@@ -85,29 +85,36 @@ impl Mark {
 }
 
 impl Settled {
-    /// Takes what a write was answered by.
-    pub(super) fn note(&mut self, mark: Mark, written: &Written) {
-        let answer = (mark.digest, answered(&mark.target, written));
+    /// Takes that a write was answered, with what the server has now.
+    pub(super) fn note(&mut self, mark: Mark, existing: &Existing) {
         match mark.target {
             Target::Service(name, part) => {
-                self.services.entry(name).or_default().insert(part, answer);
+                let Some(objects) = existing.objects(&name) else {
+                    return;
+                };
+                let answer = (mark.digest, kept(objects, &part));
+                let answers = self.services.entry(name).or_default();
+                answers.insert(part, answer);
             }
             Target::Link(name) => {
-                self.links.insert(name, answer);
+                let kept = existing.links().get(&name).map(kept_link);
+                let answer = kept.map(|kept| (name, (mark.digest, kept)));
+                self.links.extend(answer);
             }
         }
     }
 
-    /// Leaves out what was written already to objects that are still as they were after it.
-    pub(super) fn leave_out_services(
-        &self,
+    /// Leaves out the writes of one service's name that were answered already, by what is still so.
+    pub(super) fn leave_out(
+        &mut self,
         name: &ServiceName,
         objects: &Objects,
         writes: &mut Vec<Write>,
     ) {
-        let Some(answers) = self.services.get(name) else {
+        let Some(answers) = self.services.get_mut(name) else {
             return;
         };
+        answers.retain(|part, _| objects.has(part));
         writes.retain(|write| {
             let Some(Mark {
                 target: Target::Service(_, part),
@@ -118,60 +125,36 @@ impl Settled {
             };
             answers.get(&part) != Some(&(digest, kept(objects, &part)))
         });
-    }
-
-    /// Whether a write to a link's object is one that was answered by it as it is now.
-    pub(super) fn has_link(&self, write: &Write, object: &ClusterLink) -> bool {
-        let Some(Mark {
-            target: Target::Link(name),
-            digest,
-        }) = Mark::of(write)
-        else {
-            return false;
-        };
-        self.links.get(&name) == Some(&(digest, kept_link(object)))
-    }
-
-    /// Forgets a service of whose name there is no object any more.
-    pub(super) fn forget(&mut self, name: &ServiceName) {
-        self.services.remove(name);
-    }
-
-    /// Forgets a slice that was deleted.
-    pub(super) fn forget_slice(&mut self, name: &ServiceName, slice: &str) {
-        if let Some(answers) = self.services.get_mut(name) {
-            answers.remove(&Part::Slice(slice.to_owned()));
+        if answers.is_empty() {
+            self.services.remove(name);
         }
     }
 
-    /// Keeps only these links.
-    pub(super) fn keep_links(&mut self, links: &BTreeSet<&ClusterName>) {
-        self.links.retain(|name, _| links.contains(name));
+    /// Whether a write to a link's object was answered already, by what it still is.
+    pub(super) fn has_link(&self, name: &ClusterName, object: &ClusterLink, write: &Write) -> bool {
+        let digest = Mark::of(write).map(|mark| mark.digest);
+        let answer = digest.map(|digest| (digest, kept_link(object)));
+        answer.is_some() && self.links.get(name) == answer.as_ref()
+    }
+
+    /// Forgets the links that have no object any more.
+    pub(super) fn keep_links(&mut self, objects: &BTreeMap<ClusterName, ClusterLink>) {
+        self.links.retain(|name, _| objects.contains_key(name));
+    }
+}
+
+impl Objects {
+    fn has(&self, part: &Part) -> bool {
+        match part {
+            Part::Import | Part::ImportStatus => self.import.is_some(),
+            Part::ExportStatus => self.export.is_some(),
+            Part::Slice(name) => self.slices.contains_key(name),
+        }
     }
 }
 
 fn of_service(name: &ServiceName, part: Part) -> Target {
     Target::Service(name.clone(), part)
-}
-
-fn answered(target: &Target, written: &Written) -> u64 {
-    let mut objects = Objects::default();
-    match (written, target) {
-        (Written::Link(_, link), Target::Link(_) | Target::Service(..)) => return kept_link(link),
-        (Written::Import(_, import), _) => objects.import = import.as_deref().cloned(),
-        (Written::Export(_, export), _) => objects.export = Some((**export).clone()),
-        (Written::Slice(_, name, slice), _) => {
-            let slice = slice.as_deref().cloned();
-            objects
-                .slices
-                .extend(slice.map(|slice| (name.clone(), slice)));
-        }
-        (Written::Nothing, _) => {}
-    }
-    match target {
-        Target::Service(_, part) => kept(&objects, part),
-        Target::Link(_) => 0,
-    }
 }
 
 /// A digest of what the server has of a part.
