@@ -1,17 +1,16 @@
 //! The object-level cases of the Multi-Cluster Services API's conformance suite, each under its own name.
-//!
-//! Long because the cases are one list, in the order of the suite's.
 
 use serde_json::json;
 
-use super::world::{World, export, hello, namespace, slice};
+use super::{
+    objects::{export, hello, namespace, slice},
+    world::World,
+};
 
 #[tokio::test]
 async fn kube_the_import_exists_as_long_as_one_cluster_exports() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     for cluster in [c1, c2] {
         cluster.set(hello(json!({}))).await;
         cluster.set(export()).await;
@@ -35,9 +34,7 @@ async fn kube_the_import_exists_as_long_as_one_cluster_exports() {
 #[tokio::test]
 async fn kube_exporting_a_cluster_ip_service_makes_an_import_in_every_cluster() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(json!({}))).await;
     c1.set(export()).await;
 
@@ -57,16 +54,14 @@ async fn kube_exporting_a_cluster_ip_service_makes_an_import_in_every_cluster() 
 #[tokio::test]
 async fn kube_session_affinity_policy_and_distribution_are_copied() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(
         json!({"internalTrafficPolicy": "Local", "trafficDistribution": "PreferClose"}),
     ))
     .await;
     c1.set(export()).await;
     for cluster in [c1, c2] {
-        let import = cluster.until_import("", |_| true).await;
+        let import = cluster.until_import("made", |_| true).await;
         assert_eq!(import.spec.session_affinity.as_deref(), Some("ClientIP"));
         let config = import
             .spec
@@ -89,16 +84,14 @@ async fn kube_session_affinity_policy_and_distribution_are_copied() {
 #[tokio::test]
 async fn an_import_has_one_ip_per_family_in_the_families_order() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(
         json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}),
     ))
     .await;
     c1.set(export()).await;
     for cluster in [c1, c2] {
-        let import = cluster.until_import("", |_| true).await;
+        let import = cluster.until_import("made", |_| true).await;
         assert_eq!(import.spec.ip_families, ["IPv6", "IPv4"]);
         assert!(import.spec.ips[0].contains(':') && import.spec.ips[1].contains('.'));
         assert_eq!(import.spec.ips.len(), 2);
@@ -108,13 +101,11 @@ async fn an_import_has_one_ip_per_family_in_the_families_order() {
 #[tokio::test]
 async fn kube_ports_are_those_that_are_exported() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(json!({}))).await;
     c1.set(export()).await;
     for cluster in [c1, c2] {
-        let import = cluster.until_import("", |_| true).await;
+        let import = cluster.until_import("made", |_| true).await;
         assert_eq!(ports(&import), ["tcp TCP 42", "udp UDP 42"]);
     }
 }
@@ -122,12 +113,10 @@ async fn kube_ports_are_those_that_are_exported() {
 #[tokio::test]
 async fn kube_different_ports_are_united_and_conflict() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(json!({}))).await;
     c1.set(export()).await;
-    c1.until_import("", |_| true).await;
+    c1.until_import("made", |_| true).await;
     world.later().await;
     c2.set(hello(
         json!({"ports": [{"name": "tcp", "port": 42}, {"name": "more", "port": 45}]}),
@@ -150,14 +139,12 @@ async fn kube_different_ports_are_united_and_conflict() {
 #[tokio::test]
 async fn kube_a_clashing_port_is_the_oldest_exports() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     // The second cluster is the older one, so that its name does not decide.
     c2.set(hello(json!({"ports": [{"name": "tcp", "port": 42}]})))
         .await;
     c2.set(export()).await;
-    c2.until_import("", |_| true).await;
+    c2.until_import("made", |_| true).await;
     world.later().await;
     c1.set(hello(json!({"ports": [{"name": "tcp", "port": 43}]})))
         .await;
@@ -175,9 +162,7 @@ async fn kube_a_clashing_port_is_the_oldest_exports() {
 #[tokio::test]
 async fn kube_a_headless_service_makes_a_headless_import_without_ips() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(json!({"clusterIP": "None"}))).await;
     c1.set(export()).await;
     for cluster in [c1, c2] {
@@ -193,11 +178,9 @@ async fn kube_a_headless_service_makes_a_headless_import_without_ips() {
 #[tokio::test]
 async fn kube_an_external_name_cannot_be_exported() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     let service = json!({"apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "hello", "namespace": super::world::NAMESPACE},
+        "metadata": {"name": "hello", "namespace": super::objects::NAMESPACE},
         "spec": {"type": "ExternalName", "externalName": "example.org"}});
     c1.set(service).await;
     c1.set(export()).await;
@@ -209,9 +192,7 @@ async fn kube_an_external_name_cannot_be_exported() {
 #[tokio::test]
 async fn kube_an_export_without_its_service_is_not_valid_until_there_is_one() {
     let world = World::start().await;
-    let [c1, _] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, _] = world.two();
     c1.set(export()).await;
     c1.until_condition("Valid", "False", "NoService").await;
     c1.set(hello(json!({}))).await;
@@ -222,12 +203,10 @@ async fn kube_an_export_without_its_service_is_not_valid_until_there_is_one() {
 #[tokio::test]
 async fn kube_a_clash_of_headless_and_not_is_the_oldest_exports_and_conflicts() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c2.set(hello(json!({}))).await;
     c2.set(export()).await;
-    c2.until_import("", |_| true).await;
+    c2.until_import("made", |_| true).await;
     world.later().await;
     c1.set(hello(json!({"clusterIP": "None"}))).await;
     c1.set(export()).await;
@@ -246,9 +225,7 @@ async fn kube_a_clash_of_headless_and_not_is_the_oldest_exports_and_conflicts() 
 #[tokio::test]
 async fn kube_only_exported_labels_and_annotations_are_copied_and_conflict_as_wholes() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     let exported = |label: &str| {
         let mut export = export();
         export["metadata"]["labels"] = json!({"own": "label"});
@@ -258,7 +235,7 @@ async fn kube_only_exported_labels_and_annotations_are_copied_and_conflict_as_wh
     };
     c1.set(hello(json!({}))).await;
     c1.set(exported("first")).await;
-    let import = c2.until_import("", |_| true).await;
+    let import = c2.until_import("made", |_| true).await;
     assert_eq!(
         import.metadata.labels,
         Some([("exported".to_owned(), "first".to_owned())].into())
@@ -285,9 +262,7 @@ async fn kube_only_exported_labels_and_annotations_are_copied_and_conflict_as_wh
 #[tokio::test]
 async fn kube_slices_of_a_headless_import_have_the_fixed_labels_and_follow_the_endpoints() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     for (cluster, address) in [(c1, "10.1.0.2"), (c2, "10.2.0.2")] {
         cluster.set(hello(json!({"clusterIP": "None"}))).await;
         cluster.set(slice(&[address])).await;
@@ -323,9 +298,7 @@ async fn kube_slices_of_a_headless_import_have_the_fixed_labels_and_follow_the_e
 #[tokio::test]
 async fn kube_a_cluster_that_does_not_export_contributes_no_endpoints() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     for (cluster, address) in [(c1, "10.1.0.2"), (c2, "10.2.0.2")] {
         cluster.set(hello(json!({"clusterIP": "None"}))).await;
         cluster.set(slice(&[address])).await;
@@ -339,9 +312,7 @@ async fn kube_a_cluster_that_does_not_export_contributes_no_endpoints() {
 #[tokio::test]
 async fn kube_slices_of_an_import_with_an_ip_are_made_on_request_and_belong_to_the_service() {
     let world = World::start().await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     c1.set(hello(json!({}))).await;
     c1.set(slice(&["10.1.0.2"])).await;
     c1.set(export()).await;
@@ -364,9 +335,7 @@ async fn kube_slices_of_an_import_with_an_ip_are_made_on_request_and_belong_to_t
 #[tokio::test]
 async fn kube_a_namespace_that_is_made_later_gets_its_import() {
     let world = World::without_sinks(2).await;
-    let [c1, c2] = &world.clusters[..] else {
-        unreachable!()
-    };
+    let [c1, c2] = world.two();
     for cluster in [c1, c2] {
         cluster.start_sink("replica-1", world.shutdown());
     }

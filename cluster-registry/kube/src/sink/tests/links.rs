@@ -9,7 +9,7 @@ use cluster_registry::link::LinkStatus;
 use kube::Api;
 use serde_json::json;
 
-use super::world::{DEADLINE, World};
+use super::{waiting, world::World};
 use crate::api::{ClusterLink, ClusterLinkStatus};
 
 #[tokio::test]
@@ -47,18 +47,10 @@ async fn until(
     api: &Api<ClusterLink>,
     is_reached: impl Fn(&ClusterLinkStatus) -> bool,
 ) -> ClusterLinkStatus {
-    let mut last = None;
-    let reached = async {
-        loop {
-            last = api.get("c2").await.unwrap().status;
-            if let Some(status) = last.as_ref().filter(|status| is_reached(status)) {
-                return status.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let reached = tokio::time::timeout(DEADLINE, reached).await;
-    reached.unwrap_or_else(|_| panic!("the status is {last:?}"))
+    let status = |link: &ClusterLink| link.status.clone();
+    let is_so = |link: Option<&ClusterLink>| link.and_then(status).is_some_and(|s| is_reached(&s));
+    let link = waiting::until(api, "c2", "as its link", is_so).await;
+    link.and_then(|link| link.status).unwrap()
 }
 
 fn is(status: &ClusterLinkStatus, kind: &str, holds: &str, reason: &str) -> bool {
