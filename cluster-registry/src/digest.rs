@@ -16,9 +16,14 @@ mod compare;
 mod reader;
 mod tree;
 
+use std::ops::Bound;
+
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::{Key, Resource};
+use crate::{
+    name::ClusterName,
+    resource::{Key, Resource, ResourceId},
+};
 
 pub use compare::{MAX_PARTS, Step, differing_ranges, first_step, next_step};
 pub use reader::StoreDigests;
@@ -70,13 +75,26 @@ impl KeyRange {
         self.from.as_ref().is_none_or(|from| from <= key)
             && self.until.as_ref().is_none_or(|until| key < until)
     }
-}
 
-/// The one of some ranges that a key is in; the ranges stand in order, and no key is in two.
-pub(crate) fn range_of<'a>(ranges: &'a [KeyRange], key: &Key) -> Option<&'a KeyRange> {
-    let begins = |range: &KeyRange| range.from.as_ref().is_none_or(|from| from <= key);
-    let last = ranges.partition_point(begins).checked_sub(1)?;
-    ranges.get(last).filter(|range| range.contains(key))
+    /// The ids of a cluster whose keys are in it; `None` when there are none.
+    pub(crate) fn ids_of(
+        &self,
+        cluster: &ClusterName,
+    ) -> Option<(Bound<ResourceId>, Bound<ResourceId>)> {
+        let begin = match &self.from {
+            Some(from) if from.cluster > *cluster => return None,
+            Some(from) if from.cluster == *cluster => Bound::Included(from.id.clone()),
+            Some(_) | None => Bound::Unbounded,
+        };
+        let end = match &self.until {
+            Some(until) if until.cluster < *cluster => return None,
+            Some(until) if until.cluster == *cluster => Bound::Excluded(until.id.clone()),
+            Some(_) | None => Bound::Unbounded,
+        };
+        // The range of a map must not run backwards.
+        let runs_on = self.from.is_none() || self.until.is_none() || self.from < self.until;
+        runs_on.then_some((begin, end))
+    }
 }
 
 /// A part of a range that a [`Summary`] is about.

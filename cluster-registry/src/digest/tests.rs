@@ -1,6 +1,9 @@
 //! Tests of digests: walks between stores that differ, and digests kept against digests made anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeBounds,
+};
 
 use proptest::prelude::*;
 
@@ -8,7 +11,7 @@ use super::*;
 use crate::{
     resource::{Key, Resource, ResourceId},
     store::{Epoch, Store},
-    testing::{any_change, endpoint, ip, key, shop},
+    testing::{any_change, any_id, cluster, endpoint, ip, key, shop},
 };
 
 #[test]
@@ -153,6 +156,25 @@ proptest! {
                     prop_assert_eq!(known, anew.summary(Level(level), &whole));
                 }
             }
+        }
+    }
+
+    /// The ids of a cluster in a range are those whose keys the range contains.
+    #[test]
+    fn the_ids_of_a_cluster_in_a_range_are_those_whose_keys_are(
+        from in proptest::option::of((0..3_usize, any_id())),
+        until in proptest::option::of((0..3_usize, any_id())),
+        id in any_id(),
+    ) {
+        let key = |(at, id): (usize, ResourceId)| Key {
+            cluster: cluster(["east", "north", "west"][at]),
+            id,
+        };
+        let range = KeyRange { from: from.map(key), until: until.map(key) };
+        for at in 0..3 {
+            let key = key((at, id.clone()));
+            let ids = range.ids_of(&key.cluster);
+            prop_assert_eq!(ids.is_some_and(|ids| ids.contains(&id)), range.contains(&key));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{PeerSummary, Registry, admission::Outcome, peer::Peer};
 use crate::{
     cluster::{Cluster, Control},
-    digest::{KeyRange, range_of},
+    digest::KeyRange,
     import::{self, Refusal},
     link::LinkSpec,
     name::ClusterName,
@@ -220,11 +220,10 @@ impl Registry {
             let shown = self.feed.range(&of_peer).map(|(key, _)| key);
             let shown = shown.take_while(|key| key.cluster == *cluster);
             ids.extend(shown.map(|key| key.id));
+            let withheld = range.ids_of(cluster).map(|ids| peer.withheld.range(ids));
+            ids.extend(withheld.into_iter().flatten().map(|(id, _)| id.clone()));
         }
         ids.remove(&ResourceId::Cluster);
-        let withheld = peer.withheld.keys();
-        let is_inside = |id: &&ResourceId| range_of(ranges, &peer.key((*id).clone())).is_some();
-        ids.extend(withheld.filter(is_inside).cloned());
         ids
     }
 }

@@ -10,7 +10,6 @@ use super::{Registry, peer::Peer};
 use crate::{
     digest::{
         Digest, Encode, KeyRange, Part, Step, Summary, Tree, first_step, next_step, of_resource,
-        range_of,
     },
     name::{ClusterName, ServiceName},
     resource::{Key, Resource, ResourceId},
@@ -66,9 +65,10 @@ impl Said {
             cluster: cluster.clone(),
             id: id.clone(),
         };
-        let refused = self.refused.keys().map(key);
-        let gone: Vec<Key> = refused
-            .filter(|key| range_of(ranges, key).is_some())
+        let inside = ranges.iter().filter_map(|range| range.ids_of(cluster));
+        let gone: Vec<Key> = inside
+            .flat_map(|ids| self.refused.range(ids))
+            .map(|(id, _)| key(id))
             .collect();
         for key in gone {
             self.note(&key, false);
@@ -138,18 +138,16 @@ impl Registry {
                 part(key, digest)
             })
             .collect();
-        // These are few.
-        let is_inside = |key: &Key| range.contains(key);
-        let withheld = peer.withheld.iter();
-        let withheld = withheld.map(|(id, withheld)| (peer.key(id.clone()), &withheld.value));
-        let withheld = withheld.filter(|(key, _)| is_inside(key));
-        parts.extend(withheld.map(|(key, value)| {
-            let digest = peer.said_digest(encode, &key, value);
-            part(key, digest)
-        }));
-        let refused = peer.said.refused.iter();
-        let refused = refused.map(|(id, digest)| part(peer.key(id.clone()), *digest));
-        parts.extend(refused.filter(|part| part.from.as_ref().is_some_and(is_inside)));
+        if let Some(ids) = range.ids_of(cluster) {
+            let withheld = peer.withheld.range(ids.clone());
+            parts.extend(withheld.map(|(id, withheld)| {
+                let key = peer.key(id.clone());
+                let digest = peer.said_digest(encode, &key, &withheld.value);
+                part(key, digest)
+            }));
+            let refused = peer.said.refused.range(ids);
+            parts.extend(refused.map(|(id, digest)| part(peer.key(id.clone()), *digest)));
+        }
         parts.sort_by(|one, next| one.from.cmp(&next.from));
         parts
     }

@@ -19,15 +19,17 @@ impl Registry {
         let ResourceId::Service(name) = &key.id else {
             return value;
         };
-        let since = self.exported_since(key).unwrap_or(self.now);
         let Some(peer) = self.peers.get_mut(&key.cluster) else {
             return value;
         };
         peer.said.created.remove(name);
-        if !peer.trusts_timestamps
-            && let Some(said) = set_created(&mut value, since)
-        {
-            peer.said.created.insert(name.clone(), said);
+        if peer.trusts_timestamps {
+            return value;
+        }
+        let since = self.exported_since(key).unwrap_or(self.now);
+        let said = set_created(&mut value, since);
+        if let Some(peer) = self.peers.get_mut(&key.cluster) {
+            peer.said.note_created(&key.id, said);
         }
         value
     }
