@@ -134,13 +134,7 @@ impl Streams {
     }
 
     fn new((control_out, control_in): (SendStream, RecvStream)) -> Self {
-        let mut streams = Self {
-            out: Default::default(),
-            incoming: Default::default(),
-            opened: 0,
-            accepted: 0,
-            wanted: 1,
-        };
+        let mut streams = Self::unopened();
         let [control, ..] = &mut streams.out;
         control.open(control_out, Channel::Control);
         let [control, ..] = &mut streams.incoming;
@@ -148,9 +142,23 @@ impl Streams {
         streams
     }
 
+    fn unopened() -> Self {
+        Self {
+            out: Default::default(),
+            incoming: Default::default(),
+            opened: 0,
+            accepted: 0,
+            wanted: 1,
+        }
+    }
+
     /// The peer reads streams by kind: all of them are opened.
     pub(crate) fn split(&mut self) {
         self.wanted = OPENING_ORDER.len();
+    }
+
+    fn is_split(&self) -> bool {
+        self.wanted == OPENING_ORDER.len()
     }
 
     /// Sends a message.
@@ -158,12 +166,13 @@ impl Streams {
         self.out[index(channel)].push(body);
     }
 
-    /// How much waits to be written on the channels of a half of the publisher.
+    /// How much waits to be written on the channels of a half of the publisher; a peer that does not read streams by kind
+    /// is told all on one.
     pub(crate) fn waiting_bytes(&self, half: Half) -> usize {
         let bytes = |channel| self.out[index(channel)].buffer.len();
         match half {
-            Half::Live => bytes(Channel::Urgent) + bytes(Channel::Updates),
-            Half::Bulk => bytes(Channel::Bulk),
+            Half::Live if self.is_split() => bytes(Channel::Urgent) + bytes(Channel::Updates),
+            Half::Live | Half::Bulk => bytes(Channel::Bulk),
         }
     }
 
@@ -309,5 +318,24 @@ pub(crate) fn report_write_error(error: &WriteError, session: &mut Session) {
         WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
             session.handle_violation(Violation::BadStream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_gateway_core::wire::Updates;
+
+    use super::*;
+
+    /// Else each change is asked of the store and kept, however little such a peer reads.
+    #[test]
+    fn changes_for_a_peer_with_one_stream_wait_until_it_has_read_what_was_said() {
+        let mut streams = Streams::unopened();
+
+        streams.push(Channel::Bulk, Body::Updates(Updates::default()));
+
+        assert!(streams.waiting_bytes(Half::Live) > 0);
+        streams.split();
+        assert_eq!(streams.waiting_bytes(Half::Live), 0);
     }
 }
