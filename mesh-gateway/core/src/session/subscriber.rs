@@ -98,10 +98,6 @@ impl Subscriber {
 
     /// Whether the next frame of a stream of state may be taken.
     pub(super) fn may_read(&self, channel: Channel) -> bool {
-        let is_subscribed = match self.state {
-            State::Deferred { .. } | State::Asked => false,
-            State::Ignorant | State::Snapshot | State::Current => true,
-        };
         let may = match channel {
             Channel::Control => return true,
             Channel::Urgent => self.order.has_room_ahead() && self.order.has_room_in_snapshot(),
@@ -111,7 +107,15 @@ impl Subscriber {
             }
             Channel::Bulk => !self.is_split || self.state == State::Snapshot,
         };
-        is_subscribed && may
+        self.is_subscribed() && may
+    }
+
+    /// Whether the peer tells its state.
+    fn is_subscribed(&self) -> bool {
+        match self.state {
+            State::Deferred { .. } | State::Asked => false,
+            State::Ignorant | State::Snapshot | State::Current => true,
+        }
     }
 
     /// The peer's state is wanted from now on.
@@ -157,7 +161,7 @@ impl Subscriber {
         message: wire::Summaries,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
-        if !self.offered.compare || self.is_comparing || !self.may_read(Channel::Urgent) {
+        if !self.offered.compare || self.is_comparing || !self.is_subscribed() {
             return Err(Violation::MisplacedDigests.into());
         }
         if message.level == u32::from(cluster_registry::digest::Level::ROOT.number()) {
