@@ -26,8 +26,7 @@ pub use self::{
 use self::{opening::Heard, publisher::Publisher, subscriber::Subscriber};
 use crate::{
     codec::DecodeError,
-    convert::Origins,
-    convert::encode_position,
+    convert::{Origins, encode_position},
     instance::Instance,
     limits::OPENING_TIMEOUT,
     liveness::{self, Liveness},
@@ -99,8 +98,10 @@ enum State {
 /// ```
 ///
 /// After each call, [`Self::poll_output`] until it is empty, then wait until [`Self::poll_timeout`] at the longest.
-/// A frame may only be handed in while its stream [`Self::may_read`]: what it refers to may still be on its way on another. `handle_frame` may produce any output; `handle_answer` and `handle_newest` produce
-/// `Send`, `Ask` and `LeftOut`; `handle_timeout` produces `Send`, `Close` and `Down`; the others `Close` and `Down`.
+/// A frame may only be handed in while its stream [`Self::may_read`]: what it refers to may still be on its way on another.
+/// `handle_frame` may produce any output; `handle_answer` and `handle_newest` produce `Send`, `Ask` and `LeftOut`;
+/// `handle_subscribe` produces `Send` and `Subscribed`, `handle_compared` `Send`; `handle_timeout` produces `Send`, `Close` and
+/// `Down`; the others `Close` and `Down`.
 #[derive(Debug)]
 pub struct Session {
     config: Config,

@@ -29,9 +29,9 @@ pub(super) enum Bulk {
     Digesting,
     /// The peer is to say what it holds.
     Comparing,
-    /// The store was asked for what ranges hold; these others follow.
+    /// The store was asked for what ranges hold.
     Sending {
-        /// Whether not everything is said.
+        /// The ranges of the snapshots that follow this one.
         later: VecDeque<KeyRange>,
     },
 }
