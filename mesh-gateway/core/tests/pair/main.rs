@@ -153,15 +153,25 @@ fn a_position_below_the_compaction_floor_is_not_continued() {
 
 #[test]
 fn a_connection_lost_after_any_number_of_frames_loses_nothing() {
+    lose_after_each_frame(World::connect);
+}
+
+/// As gateways do, which hold sessions that they subscribe later.
+#[test]
+fn a_subscribed_session_lost_after_any_number_of_frames_loses_nothing() {
+    lose_after_each_frame(connect_and_subscribe);
+}
+
+fn lose_after_each_frame(connect: fn(&mut World)) {
     let mut world = filled();
-    world.connect();
+    connect(&mut world);
     world.run_for(SETTLED);
     let frames = world.carried;
     assert!(frames > 20);
 
     for lost_after in 0..frames {
         let mut world = filled();
-        world.connect();
+        connect(&mut world);
         while world.carried < lost_after {
             world.step();
         }
@@ -170,11 +180,19 @@ fn a_connection_lost_after_any_number_of_frames_loses_nothing() {
         world.change(Side::West, "s2", Some(9));
         world.change(Side::West, "new", Some(1));
 
-        world.connect();
+        connect(&mut world);
         world.run_for(SETTLED);
 
         assert_same(&world);
     }
+}
+
+fn connect_and_subscribe(world: &mut World) {
+    world.connect_deferred();
+    while !Side::BOTH.iter().all(|side| world.is_up(*side)) {
+        world.step();
+    }
+    Side::BOTH.iter().for_each(|side| world.subscribe(*side));
 }
 
 #[test]
@@ -309,6 +327,8 @@ enum Happening {
     Lose,
     Cut,
     Connect,
+    ConnectDeferred,
+    Subscribe(Side),
     Compact(Side),
     Restart(Side),
 }
@@ -320,6 +340,8 @@ fn apply(world: &mut World, happening: Happening, epoch: u64) {
         Happening::Lose => world.lose(),
         Happening::Cut => world.cut(),
         Happening::Connect => world.connect(),
+        Happening::ConnectDeferred => world.connect_deferred(),
+        Happening::Subscribe(side) => world.subscribe(side),
         Happening::Compact(side) => {
             let store = &mut world.end_mut(side).store;
             store.compact(store.cursor().revision);
@@ -337,6 +359,8 @@ fn any_history() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Happening::Lose),
         1 => Just(Happening::Cut),
         2 => Just(Happening::Connect),
+        1 => Just(Happening::ConnectDeferred),
+        2 => side().prop_map(Happening::Subscribe),
         1 => side().prop_map(Happening::Compact),
         1 => side().prop_map(Happening::Restart),
     ];

@@ -125,6 +125,11 @@ impl World {
         self.settle();
     }
 
+    pub(crate) fn is_up(&self, side: Side) -> bool {
+        let session = self.end(side).session.as_ref();
+        session.is_some_and(Session::is_up)
+    }
+
     fn begin(&mut self, subscription: impl Fn(&End) -> Subscription) {
         self.lose();
         self.is_cut = false;
