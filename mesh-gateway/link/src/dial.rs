@@ -61,7 +61,7 @@ pub struct Dialer {
     pub settings: Settings,
     /// Who must answer.
     pub expected: SpiffeId,
-    /// Where its gateways may be found; names are resolved anew before each attempt.
+    /// Where its gateways may be found; names are resolved anew before one is dialled again, and while any may be missing.
     pub addresses: Vec<PeerAddress>,
     /// What is published to it.
     pub feed: Feed,

@@ -1,8 +1,7 @@
 //! Runs sessions of the protocol over QUIC with mutual TLS: the shell that gateways and node agents share.
 //!
-//! A [`dial::Dialer`] keeps one session with a peer, a [`listen::Listener`] takes sessions from peers that an
-//! [`listen::Authorise`] admits; a [`seat::Seat`] says which of several sessions with replicas of one
-//! peer is subscribed. Each session publishes a [`feed::Feed`] to its peer and reports what the peer says as
+//! A [`dial::Dialer`] keeps a session with each gateway of a peer, a [`listen::Listener`] takes sessions from peers that an
+//! [`listen::Authorise`] admits; a [`seat::Seat`] says which of several sessions with replicas of one peer is subscribed. Each session publishes a [`feed::Feed`] to its peer and reports what the peer says as
 //! [`event::Report`]s. What to say and when is decided by `mesh-gateway-core`.
 
 #![forbid(unsafe_code)]
