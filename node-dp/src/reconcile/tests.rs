@@ -5,11 +5,11 @@ mod fake;
 mod faults;
 mod life;
 mod rig;
+mod turns;
 
-use cluster_registry::digest::KeyRange;
 use std::net::Ipv4Addr;
 
-use cluster_registry::{cluster::Control, name::NodeName};
+use cluster_registry::{cluster::Control, digest::KeyRange, name::NodeName};
 use mesh_link::event::{PeerEvent, Update};
 use node_dp_common::{
     BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, ServiceValue,

@@ -1,6 +1,5 @@
 //! Sessions and agents come and go, and the maps stay as they should.
 
-use cluster_registry::digest::KeyRange;
 use mesh_link::event::DownReason;
 
 use super::*;

@@ -1,12 +1,11 @@
 //! Runs the task on fake maps, says what a gateway and a prober would say, and asks for the status.
 //!
-//! Time is paused, so a moment's sleep ends once every task waits for something that only the test can give.
+//! Time is paused: it passes only where a test lets it, and the task takes its turns while the test gives them.
 
-use cluster_registry::digest::KeyRange;
 use std::sync::Arc;
 
 use certs::identity::{SpiffeId, TrustDomain};
-use cluster_registry::name::NodeName;
+use cluster_registry::{digest::KeyRange, name::NodeName};
 use isthmus_daemon::readiness::Readiness;
 use mesh_gateway_core::instance::{Incarnation, Instance, InstanceId};
 use mesh_link::event::{DownReason, PeerEvent, Report, SessionHandle, SessionId, Update};
@@ -20,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{super::*, fake::FakeMaps, key, name};
+use super::{super::*, fake::FakeMaps, key, name, turns::Turns};
 use crate::probe::PathStatus;
 
 /// A running task and the ends of its channels.
@@ -38,6 +37,7 @@ pub(super) struct Rig {
     requests: mpsc::Sender<oneshot::Sender<Snapshot>>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+    turns: Arc<Turns>,
 }
 
 /// Whether the node has tunnels, and what becomes of them.
@@ -82,6 +82,8 @@ impl Rig {
             readiness.guard("gateway"),
             metrics.clone(),
         );
+        let turns = Turns::new();
+        let task = Arc::clone(&turns).note(reconcile.unwrap().run());
         Self {
             maps: maps.clone(),
             readiness,
@@ -95,7 +97,8 @@ impl Rig {
             paths: paths_tx,
             requests: requests_tx,
             shutdown,
-            task: tokio::spawn(reconcile.unwrap().run()),
+            task: tokio::spawn(task),
+            turns,
         }
     }
 
@@ -181,15 +184,20 @@ impl Rig {
         });
     }
 
-    /// Waits until the task waits.
+    /// Gives the task its turns until it waits.
     pub(super) async fn settle(&self) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.take_turns_until(|rig| rig.turns.are_over()).await;
     }
 
-    /// Lets time pass.
+    /// Lets time pass in small steps, so that the task meets each of its deadlines.
     pub(super) async fn pass(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-        self.settle().await;
+        let mut left = time + TICK;
+        while !left.is_zero() {
+            let step = left.min(STEP);
+            tokio::time::advance(step).await;
+            self.settle().await;
+            left -= step;
+        }
     }
 
     /// Gives the task one turn after the other until something is so.
@@ -228,6 +236,12 @@ impl Rig {
             .unwrap();
     }
 }
+
+/// The runtime's timers may be late by this.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Less than the time between two of the task's deadlines.
+const STEP: Duration = Duration::from_millis(500);
 
 /// More than any of these tests has work for.
 const MAX_TURNS: usize = 10_000;
