@@ -44,7 +44,6 @@ use crate::{
 };
 
 pub(crate) use maps::Maps;
-pub(crate) use session::GatewayState;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use verdicts::Known;
 use verdicts::Verdicts;

@@ -68,12 +68,7 @@ impl StatusSource {
             return status;
         };
         let (services, backends) = snapshot.sizes;
-        status.gateway = status::GatewayLink {
-            address: snapshot.gateway.address,
-            connected: !snapshot.gateway.replicas.is_empty(),
-            rtt_us: snapshot.gateway.rtt.map(micros),
-            replicas: snapshot.gateway.replicas,
-        };
+        status.gateway = snapshot.gateway;
         let local = Known {
             index: Some(node_dp_common::LOCAL_CLUSTER),
             verdict: Verdict::LOCAL,
@@ -162,7 +157,8 @@ fn unix(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn micros(duration: Duration) -> u64 {
+/// Whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

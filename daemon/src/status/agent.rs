@@ -36,15 +36,15 @@ pub struct AgentStatus {
     pub last_error: Option<String>,
 }
 
-/// An agent's session with its gateway.
+/// An agent's sessions with the gateways of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GatewayLink {
-    /// The gateway's address.
+    /// Where the gateway is that is read, or the last one was, or was last looked for.
     pub address: Option<SocketAddr>,
     /// Whether a session is up.
     pub connected: bool,
-    /// The newest round trip, in microseconds.
+    /// The newest round trip to the gateway that is read, in microseconds.
     pub rtt_us: Option<u64>,
     /// The sessions that are up, one for each of the gateways.
     pub replicas: Vec<Replica>,

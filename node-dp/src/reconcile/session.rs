@@ -1,27 +1,18 @@
 //! What the session with the gateway says, and what is known of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use cluster_registry::resource::ResourceId;
-use isthmus_daemon::status::Replica;
+use isthmus_daemon::status::{GatewayLink, Replica};
 use mesh_gateway_core::{instance::Instance, replicas::Dialled};
 use mesh_link::event::{DownReason, PeerEvent, Report, SessionId, Update};
 
 use super::{Maps, Reconcile, now};
-
-/// The sessions with the gateways.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct GatewayState {
-    /// The gateway of the lead, or of the last one, or of the last attempt.
-    pub(crate) address: Option<SocketAddr>,
-    /// The round-trip time of the lead.
-    pub(crate) rtt: Option<Duration>,
-    /// The sessions that are up, the lead first.
-    pub(crate) replicas: Vec<Replica>,
-}
+use crate::status::micros;
 
 impl<M: Maps> Reconcile<M> {
-    pub(super) fn gateway_state(&self) -> GatewayState {
+    /// The sessions with the gateways, as the status shows them.
+    pub(super) fn gateway_link(&self) -> GatewayLink {
         let mut replicas: Vec<Replica> = Vec::new();
         for (held, instance) in self.gateways.iter() {
             replicas.push(Replica {
@@ -32,9 +23,10 @@ impl<M: Maps> Reconcile<M> {
                 lead: replicas.is_empty(),
             });
         }
-        GatewayState {
+        GatewayLink {
             address: self.gateways.address,
-            rtt: self.gateways.rtt(),
+            connected: self.gateways.is_taken(),
+            rtt_us: self.gateways.rtt().map(micros),
             replicas,
         }
     }
@@ -152,8 +144,4 @@ impl<M: Maps> Reconcile<M> {
         }
         self.take_touched();
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use cluster_registry::name::ClusterName;
+use isthmus_daemon::status::GatewayLink;
 use tokio::sync::oneshot;
 
-use super::{GatewayState, Known, Maps, Reconcile};
+use super::{Known, Maps, Reconcile};
 
 /// What the task says of itself.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// The session with the gateway.
-    pub(crate) gateway: GatewayState,
+    /// The sessions with the gateways.
+    pub(crate) gateway: GatewayLink,
     /// The verdict on each cluster.
     pub(crate) clusters: BTreeMap<ClusterName, Known>,
     /// The numbers of frontends and backends.
@@ -27,7 +28,7 @@ impl<M: Maps> Reconcile<M> {
         let image = self.planner.image();
         let drops = self.writer.drops().into_iter();
         let snapshot = Snapshot {
-            gateway: self.gateway_state(),
+            gateway: self.gateway_link(),
             clusters: self.verdicts.known(&self.planner),
             sizes: (image.services.len(), image.backends.len()),
             drops: drops
