@@ -1,27 +1,29 @@
 //! The world of the tests: two namespaces, and a thread in each that runs its node.
-//!
-//! Long because it builds and unbuilds one network.
+
+mod netns;
+mod pod;
+mod traffic;
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    process::Command,
+    net::{IpAddr, Ipv6Addr},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cluster_registry::name::{ClusterName, NodeName};
 use nix::sched::{CloneFlags, setns};
 use tokio::{runtime::Runtime, sync::mpsc};
 
-use super::{wire::echo, *};
-
-/// How long one attempt to get an answer may take.
-pub(super) const ATTEMPT: Duration = Duration::from_millis(200);
-
-/// How long what must work may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+use self::{
+    netns::{run, spawn_in, try_run},
+    traffic::DEADLINE,
+};
+pub(super) use self::{
+    pod::Pod,
+    traffic::{ATTEMPT, eventually},
+};
+use super::*;
 
 type Job = Box<dyn FnOnce(&Runtime, &mut Option<Tunnel>) + Send>;
 
@@ -223,58 +225,6 @@ impl Node {
         ]);
     }
 
-    pub(super) fn ping(&self, address: IpAddr) {
-        let from = self.pod_like(address);
-        self.inside(move || {
-            eventually(DEADLINE, || echo(from, address).ok());
-        });
-    }
-
-    /// Sends a datagram and answers what comes back from an echo server at the other.
-    pub(super) fn ask_udp(&self, other: &Self, address: IpAddr) -> Option<Vec<u8>> {
-        let server = other.inside(move || UdpSocket::bind((address, 0)).unwrap());
-        let target = server.local_addr().unwrap();
-        server.set_read_timeout(Some(ATTEMPT)).unwrap();
-        let from = self.pod_like(address);
-        let client = self.inside(move || UdpSocket::bind((from, 0)).unwrap());
-        client.set_read_timeout(Some(ATTEMPT)).unwrap();
-
-        client.send_to(b"datagram", target).ok()?;
-        let mut buffer = [0; 64];
-        let (length, source) = server.recv_from(&mut buffer).ok()?;
-        server.send_to(&buffer[..length], source).ok()?;
-        let (length, _) = client.recv_from(&mut buffer).ok()?;
-        Some(buffer[..length].to_vec())
-    }
-
-    pub(super) fn send_udp(&self, address: IpAddr) -> io::Result<usize> {
-        let from = self.pod_like(address);
-        let client = self.inside(move || UdpSocket::bind((from, 0)).unwrap());
-        client.send_to(b"clear", SocketAddr::new(address, 9))
-    }
-
-    /// Sends that many bytes and answers how many the other had when it saw the end.
-    pub(super) fn ask_tcp(&self, other: &Self, address: IpAddr, bytes: usize) -> Option<usize> {
-        let listener = other.inside(move || TcpListener::bind((address, 0)).unwrap());
-        let target = listener.local_addr().unwrap();
-        let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut all = Vec::new();
-            stream.read_to_end(&mut all).unwrap();
-            stream.write_all(&(all.len() as u64).to_be_bytes()).unwrap();
-        });
-        let mut client = self
-            .inside(move || TcpStream::connect_timeout(&target, DEADLINE))
-            .ok()?;
-        client.set_read_timeout(Some(DEADLINE)).unwrap();
-        client.write_all(&vec![7; bytes]).ok()?;
-        client.shutdown(Shutdown::Write).ok()?;
-        let mut answer = [0; 8];
-        client.read_exact(&mut answer).ok()?;
-        server.join().unwrap();
-        usize::try_from(u64::from_be_bytes(answer)).ok()
-    }
-
     pub(super) fn ip(&self, args: &[&str]) -> String {
         self.try_ip(args).unwrap()
     }
@@ -282,10 +232,6 @@ impl Node {
     fn try_ip(&self, args: &[&str]) -> Result<String, String> {
         let all: Vec<&str> = ["-n", &self.netns].iter().chain(args).copied().collect();
         try_run("ip", &all)
-    }
-
-    fn pod_like(&self, address: IpAddr) -> IpAddr {
-        self.pods[usize::from(address.is_ipv6())]
     }
 
     /// Runs a job on the node's thread, with its tunnel.
@@ -323,107 +269,4 @@ impl Drop for Node {
         }
         try_run("ip", &["netns", "del", &self.netns]).ok();
     }
-}
-
-/// A pod behind a node: a namespace whose only way out is a veth to it.
-pub(super) struct Pod {
-    netns: String,
-    pub(super) addresses: [IpAddr; 2],
-}
-
-impl Pod {
-    pub(super) fn behind(node: &Node) -> Self {
-        let netns = format!("{}p", node.netns);
-        run("ip", &["netns", "add", &netns]);
-        let pod = Self {
-            netns,
-            addresses: ["10.1.0.77", "fd01::77"].map(|address| address.parse().unwrap()),
-        };
-        node.ip(&[
-            "link", "add", "pod0", "type", "veth", "peer", "name", "eth0", "netns", &pod.netns,
-        ]);
-        node.ip(&["addr", "add", "169.254.1.1/32", "dev", "pod0"]);
-        node.ip(&["addr", "add", "fe80::1/64", "dev", "pod0", "nodad"]);
-        node.ip(&["link", "set", "pod0", "up"]);
-        let in_pod = |args: &[&str]| {
-            let all = [&["-n", &pod.netns], args].concat();
-            run("ip", &all)
-        };
-        in_pod(&["link", "set", "eth0", "up"]);
-        for address in pod.addresses {
-            let prefix = IpNet::from(address).to_string();
-            let route = ["route", "add", &prefix, "dev", "pod0"];
-            node.ip(&route);
-            let mut add = vec!["addr", "add", &prefix, "dev", "eth0"];
-            add.extend(address.is_ipv6().then_some("nodad"));
-            in_pod(&add);
-        }
-        in_pod(&["route", "add", "169.254.1.1", "dev", "eth0"]);
-        in_pod(&[
-            "route",
-            "add",
-            "default",
-            "via",
-            "169.254.1.1",
-            "dev",
-            "eth0",
-        ]);
-        in_pod(&[
-            "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0",
-        ]);
-        for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            let path = format!("/proc/sys/net/{path}");
-            node.inside(move || std::fs::write(path, "1").unwrap());
-        }
-        pod
-    }
-
-    /// Runs a job on a thread of its own inside the pod.
-    pub(super) fn inside<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
-        spawn_in(&self.netns, job).join().unwrap()
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        try_run("ip", &["netns", "del", &self.netns]).ok();
-    }
-}
-
-/// Starts a thread inside a namespace.
-fn spawn_in<R: Send + 'static>(
-    netns: &str,
-    job: impl FnOnce() -> R + Send + 'static,
-) -> thread::JoinHandle<R> {
-    let path = format!("/run/netns/{netns}");
-    thread::spawn(move || {
-        setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-        job()
-    })
-}
-
-/// Tries until it works; answers how long that took.
-pub(super) fn eventually<R>(limit: Duration, mut attempt: impl FnMut() -> Option<R>) -> Duration {
-    let start = Instant::now();
-    while attempt().is_none() {
-        assert!(start.elapsed() < limit, "not within {limit:?}");
-        thread::yield_now();
-    }
-    start.elapsed()
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    try_run(program, args).unwrap()
-}
-
-fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{program} {args:?}: {error}"));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
