@@ -3,6 +3,7 @@
 mod imports;
 mod limits;
 mod replicas;
+mod resources;
 mod restart;
 mod world;
 
@@ -11,7 +12,10 @@ use std::collections::BTreeMap;
 use cluster_registry::{cluster::Control, import::Namespaces, store::ResumeError};
 use mesh_link::event::GoodbyeReason;
 
-use self::world::{World, bank, endpoint, link, name, service};
+use self::{
+    resources::{bank, endpoint, link, name, service},
+    world::World,
+};
 
 #[tokio::test]
 async fn a_link_object_makes_a_peer_whose_services_are_taken() {

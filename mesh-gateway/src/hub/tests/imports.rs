@@ -10,7 +10,10 @@ use cluster_registry::{
     view::{MergedService, View},
 };
 
-use super::world::{World, link, shop};
+use super::{
+    resources::{link, shop},
+    world::World,
+};
 
 const POOL: [&str; 2] = ["--clusterset-cidr", "10.97.0.0/16"];
 

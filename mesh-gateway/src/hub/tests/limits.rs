@@ -6,7 +6,10 @@ use cluster_registry::{
 };
 use mesh_link::event::{GoodbyeReason, PeerEvent, Update};
 
-use super::world::{World, bank, link, name, service, shop};
+use super::{
+    resources::{bank, link, name, service, shop},
+    world::World,
+};
 
 #[tokio::test]
 async fn a_peer_over_its_limit_is_degraded_and_is_asked_for_everything_once_it_is_below() {

@@ -3,10 +3,7 @@
 use isthmus_daemon::status::PeerState;
 use mesh_gateway_core::instance::{Incarnation, Instance, InstanceId};
 
-use super::{
-    world::{PATIENCE, shop},
-    *,
-};
+use super::{resources::shop, world::PATIENCE, *};
 
 #[tokio::test]
 async fn when_the_lead_is_lost_the_next_replica_is_asked_and_nothing_is_dropped() {

@@ -8,7 +8,10 @@ use cluster_registry::{
 };
 use tempfile::TempDir;
 
-use super::world::{World, bank, link, name, service, shop, tunnel};
+use super::{
+    resources::{bank, link, name, service, shop, tunnel},
+    world::World,
+};
 use crate::state;
 
 const WEST_FLAG: [&str; 2] = ["--link", "name=west,dial=never"];

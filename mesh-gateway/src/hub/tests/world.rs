@@ -1,47 +1,37 @@
 //! A running hub, with a source and peers that the test plays.
-//!
-//! Long because it plays every neighbour of the hub.
+
+mod peer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use certs::identity::{SpiffeId, TrustDomain};
 use clap::Parser;
 use cluster_registry::{
     digest::KeyRange,
-    endpoint::Endpoint,
-    import::Namespaces,
-    link::{Dial, LinkSpec},
-    name::{ClusterName, Namespace, NodeName, ServiceName},
-    node::{PublicKey, Tunnel},
+    link::LinkSpec,
+    name::{ClusterName, NodeName},
+    node::Tunnel,
     resource::{Key, Resource, ResourceId},
-    service::{Service, Sharing},
     store::{Batch, Cursor, ResumeError},
     view::View,
 };
 use cluster_registry_kube::source::SourceEvent;
 use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
-use mesh_gateway_core::{
-    instance::Instance,
-    question::{Answer, Question},
-};
+use mesh_gateway_core::question::{Answer, Question};
 use mesh_link::{
-    event::{
-        DownReason, GoodbyeReason, Orders, PeerEvent, Report, SessionHandle, SessionId, Update,
-    },
+    event::{PeerEvent, Report, SessionHandle, SessionId, Update},
     feed::{Feed, FetchRequest},
 };
-use tokio::{
-    sync::{oneshot, watch},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::peer::{Opening, Peer, up};
+use super::resources::{Said, name};
 use crate::{
     args::Args,
     config::Config,
@@ -53,12 +43,6 @@ use crate::{
 
 /// How long any condition is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-
-const ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4700);
-
-/// A resource of some cluster.
-pub(super) type Said = (ResourceId, Resource);
 
 pub(super) struct World {
     ends: HubEnds,
@@ -291,190 +275,6 @@ impl World {
             }
         }
     }
-}
-
-/// A session that has not come up.
-pub(super) struct Opening {
-    peer: Peer,
-    handle: SessionHandle,
-    instance: Option<Instance>,
-}
-
-impl Opening {
-    /// The process that the peer says it is.
-    pub(super) fn with(self, instance: Instance) -> Self {
-        Self {
-            instance: Some(instance),
-            ..self
-        }
-    }
-
-    /// It comes up, and is asked for nothing yet.
-    pub(super) async fn rise(self, world: &World) -> Peer {
-        world
-            .report(self.peer.report(up(self.handle, self.instance)))
-            .await;
-        self.peer
-    }
-
-    /// It comes up, and what it has is asked for.
-    pub(super) async fn come_up(self, world: &mut World, resumed: bool) -> Peer {
-        let peer = self.rise(world).await;
-        world
-            .report(peer.report(PeerEvent::Subscribed { resumed }))
-            .await;
-        peer
-    }
-}
-
-/// A session of a peer.
-pub(super) struct Peer {
-    session: SessionId,
-    id: Arc<SpiffeId>,
-    pub(super) feed: Feed,
-    orders: watch::Receiver<Orders>,
-}
-
-impl std::ops::Deref for Opening {
-    type Target = Peer;
-
-    fn deref(&self) -> &Peer {
-        &self.peer
-    }
-}
-
-impl Peer {
-    /// Says all that the peer has.
-    pub(super) async fn say<const N: usize>(&mut self, world: &mut World, said: [Said; N]) {
-        self.begin(world, said).await;
-        world.report(self.report(PeerEvent::SnapshotEnd)).await;
-    }
-
-    /// Says up to where all was said.
-    pub(super) async fn progress(&self, world: &mut World, cursor: Cursor) {
-        world.report(self.report(PeerEvent::Progress(cursor))).await;
-    }
-
-    /// Begins to say all that the peer has.
-    pub(super) async fn begin<const N: usize>(&mut self, world: &mut World, said: [Said; N]) {
-        let updates = said.map(|(id, value)| Update {
-            key: Key {
-                cluster: self.id.cluster.clone(),
-                id,
-            },
-            value: Some(value),
-            trace: None,
-        });
-        world
-            .report(self.report(PeerEvent::SnapshotBegin(vec![KeyRange::default()])))
-            .await;
-        let updates = PeerEvent::Updates(updates.into());
-        world.report(self.report(updates)).await;
-    }
-
-    /// Why the hub ended the session, once it did.
-    pub(super) async fn closed(&mut self) -> GoodbyeReason {
-        let reason = timeout(
-            PATIENCE,
-            self.orders.wait_for(|orders| orders.close.is_some()),
-        )
-        .await;
-        reason.expect("the session's end").unwrap().close.unwrap()
-    }
-
-    /// It is closed, and ends; gives the reason.
-    pub(super) async fn end(&mut self, world: &World) -> GoodbyeReason {
-        let reason = self.closed().await;
-        let down = PeerEvent::Down {
-            reason: DownReason::EndedHere(reason),
-        };
-        world.report(self.report(down)).await;
-        reason
-    }
-
-    /// It ends, as nothing is heard of the peer.
-    pub(super) async fn fall_silent(&self, world: &World) {
-        let reason = DownReason::Silent;
-        world.report(self.report(PeerEvent::Down { reason })).await;
-    }
-
-    /// Whether it has been asked for what it has.
-    pub(super) fn is_subscribed(&self) -> bool {
-        self.orders.borrow().subscribe
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.orders.borrow().close.is_some()
-    }
-
-    pub(super) fn report(&self, event: PeerEvent) -> Report {
-        Report {
-            session: self.session,
-            peer: Arc::clone(&self.id),
-            event,
-        }
-    }
-}
-
-fn up(handle: SessionHandle, instance: Option<Instance>) -> PeerEvent {
-    PeerEvent::Up {
-        address: ADDRESS,
-        resumed: false,
-        instance,
-        certificate_expires: SystemTime::now(),
-        handle,
-    }
-}
-
-/// Some tunnel end.
-pub(super) fn tunnel() -> Tunnel {
-    Tunnel {
-        public_key: PublicKey([7; 32]),
-        port: 51872,
-        probe_port: 4701,
-        probe_address: "fd00::7".parse().unwrap(),
-    }
-}
-
-pub(super) fn name(text: &str) -> ClusterName {
-    ClusterName::parse(text).unwrap()
-}
-
-pub(super) fn shop(service_name: &str) -> ServiceName {
-    ServiceName::parse("shop", service_name).unwrap()
-}
-
-pub(super) fn bank() -> Namespaces {
-    Namespaces::Only([Namespace::parse("bank").unwrap()].into())
-}
-
-/// A link that the other side dials.
-pub(super) fn link(cluster: &str) -> LinkSpec {
-    LinkSpec {
-        dial: Dial::Never,
-        ..LinkSpec::new(name(cluster))
-    }
-}
-
-/// A service that is global and shared.
-pub(super) fn service(namespace: &str, service_name: &str) -> Said {
-    let service = Service {
-        sharing: Sharing {
-            global: true,
-            shared: true,
-            ..Sharing::default()
-        },
-        ..Service::default()
-    };
-    let name = ServiceName::parse(namespace, service_name).unwrap();
-    (ResourceId::Service(name), Resource::from(service))
-}
-
-/// A ready endpoint.
-pub(super) fn endpoint(namespace: &str, service_name: &str, address: &str) -> Said {
-    let name = ServiceName::parse(namespace, service_name).unwrap();
-    let id = ResourceId::Endpoint(name, address.parse().unwrap());
-    (id, Resource::from(Endpoint::ready([])))
 }
 
 fn service_of(key: &Key) -> (String, String) {
