@@ -46,13 +46,9 @@ async fn each_side_learns_all_that_the_other_has_and_then_each_change() {
 
 #[tokio::test]
 async fn a_session_is_told_nothing_before_it_subscribes() {
-    let authority = authority();
     let mut pair = Pair::start_with(Ends {
-        dialer: settings(&authority, &gateway("east")),
-        listener: settings(&authority, &gateway("west")),
-        expected: gateway("west"),
-        admitted: gateway("east"),
         subscribes: Subscribes::Later,
+        ..Ends::of(&authority())
     })
     .await;
     pair.east.put(service("east", "web")).await;
@@ -241,13 +237,9 @@ async fn each_gateway_of_a_peer_has_a_session_and_the_next_is_read_when_the_lead
 
 #[tokio::test]
 async fn a_stranger_with_a_certificate_of_its_own_authority_is_refused() {
-    let (ours, theirs) = (authority(), authority());
     let mut pair = Pair::start_with(Ends {
-        dialer: settings(&theirs, &gateway("east")),
-        listener: settings(&ours, &gateway("west")),
-        expected: gateway("west"),
-        admitted: gateway("east"),
-        subscribes: Subscribes::Now,
+        dialer: settings(&authority(), &gateway("east")),
+        ..Ends::of(&authority())
     })
     .await;
 
@@ -262,11 +254,8 @@ async fn a_stranger_with_a_certificate_of_its_own_authority_is_refused() {
 async fn a_dialer_refuses_the_gateway_of_another_cluster() {
     let authority = authority();
     let mut pair = Pair::start_with(Ends {
-        dialer: settings(&authority, &gateway("east")),
         listener: settings(&authority, &gateway("mallory")),
-        expected: gateway("west"),
-        admitted: gateway("east"),
-        subscribes: Subscribes::Now,
+        ..Ends::of(&authority)
     })
     .await;
 
@@ -279,13 +268,9 @@ async fn a_dialer_refuses_the_gateway_of_another_cluster() {
 
 #[tokio::test]
 async fn a_cluster_without_a_link_is_denied() {
-    let authority = authority();
     let mut pair = Pair::start_with(Ends {
-        dialer: settings(&authority, &gateway("east")),
-        listener: settings(&authority, &gateway("west")),
-        expected: gateway("west"),
         admitted: gateway("north"),
-        subscribes: Subscribes::Now,
+        ..Ends::of(&authority())
     })
     .await;
 

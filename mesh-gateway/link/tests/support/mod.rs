@@ -263,17 +263,22 @@ pub(crate) struct Ends {
     pub(crate) subscribes: Subscribes,
 }
 
-impl Pair {
-    pub(crate) async fn start() -> Self {
-        let authority = authority();
-        Self::start_with(Ends {
-            dialer: settings(&authority, &gateway("east")),
-            listener: settings(&authority, &gateway("west")),
+impl Ends {
+    /// East dials west, each is who the other expects, and both ask at once.
+    pub(crate) fn of(authority: &Authority) -> Self {
+        Self {
+            dialer: settings(authority, &gateway("east")),
+            listener: settings(authority, &gateway("west")),
             expected: gateway("west"),
             admitted: gateway("east"),
             subscribes: Subscribes::Now,
-        })
-        .await
+        }
+    }
+}
+
+impl Pair {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Ends::of(&authority())).await
     }
 
     pub(crate) async fn start_with(ends: Ends) -> Self {
