@@ -3,17 +3,15 @@
 use isthmus_daemon::status::PeerState;
 use mesh_gateway_core::instance::{Incarnation, Instance, InstanceId};
 
-use super::{resources::shop, world::PATIENCE, *};
+use super::{
+    resources::{Said, shop},
+    world::{PATIENCE, Peer},
+    *,
+};
 
 #[tokio::test]
 async fn when_the_lead_is_lost_the_next_replica_is_asked_and_nothing_is_dropped() {
-    let mut world = World::start(&["--link=name=west,dial=never"]).await;
-    let mut first = world
-        .open("west")
-        .with(instance("a", 1))
-        .come_up(&mut world, false)
-        .await;
-    first.say(&mut world, [service("shop", "web")]).await;
+    let (mut world, first) = world_with_lead([service("shop", "web")]).await;
     let second = world.open("west").with(instance("b", 1)).rise(&world).await;
     world
         .until("the service", |view| {
@@ -35,18 +33,8 @@ async fn when_the_lead_is_lost_the_next_replica_is_asked_and_nothing_is_dropped(
 
 #[tokio::test]
 async fn what_the_next_replica_does_not_say_goes_and_what_it_says_comes() {
-    let mut world = World::start(&["--link=name=west,dial=never"]).await;
-    let mut first = world
-        .open("west")
-        .with(instance("a", 1))
-        .come_up(&mut world, false)
-        .await;
-    first
-        .say(
-            &mut world,
-            [service("shop", "kept"), service("shop", "gone")],
-        )
-        .await;
+    let said = [service("shop", "kept"), service("shop", "gone")];
+    let (mut world, first) = world_with_lead(said).await;
     let mut second = world.open("west").with(instance("b", 1)).rise(&world).await;
     // Who is not the lead is not heard.
     second.say(&mut world, [service("shop", "early")]).await;
@@ -84,6 +72,15 @@ async fn an_older_life_of_a_replica_is_refused_and_the_newer_one_stays() {
     assert_eq!(older.closed().await, GoodbyeReason::OlderIncarnation);
     assert!(!newer.is_closed());
     until_replicas(&world, &[("a", true)]).await;
+}
+
+/// West's gateway `a` is read, and has said something.
+async fn world_with_lead<const N: usize>(said: [Said; N]) -> (World, Peer) {
+    let mut world = World::start(&["--link=name=west,dial=never"]).await;
+    let opening = world.open("west").with(instance("a", 1));
+    let mut lead = opening.come_up(&mut world, false).await;
+    lead.say(&mut world, said).await;
+    (world, lead)
 }
 
 /// Waits until the status names these replicas, and which of them is the lead.

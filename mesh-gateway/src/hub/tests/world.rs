@@ -30,7 +30,8 @@ use mesh_link::{
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::peer::{Opening, Peer, up};
+pub(super) use self::peer::Peer;
+use self::peer::{Opening, up};
 use super::resources::{Said, name};
 use crate::{
     args::Args,
