@@ -1,73 +1,10 @@
-//! What a gateway makes of the sessions with one peer: which of them speaks, and until when what it said counts.
+//! What a gateway makes of what one peer says over its sessions: how much of it is known, and until when it counts.
 
 use std::time::{Duration, Instant};
 
 use cluster_registry::store::Cursor;
 
 use crate::reason::GoodbyeReason;
-
-/// A seat: at most one live session of one identity; a newer one replaces an older one, whose word no longer counts.
-///
-/// Sessions are told apart by numbers that grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat<S> {
-    live: Option<S>,
-}
-
-/// Who gets a seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seating<S> {
-    /// The session that asked; the one that had the seat before it must be closed.
-    Taken {
-        /// Which had it.
-        replaced: Option<S>,
-    },
-    /// Not the session that asked: it must be closed.
-    Refused(GoodbyeReason),
-}
-
-impl<S> Default for Seat<S> {
-    fn default() -> Self {
-        Self { live: None }
-    }
-}
-
-impl<S: Copy + Ord> Seat<S> {
-    /// Gives the seat to a session, unless a newer one has it.
-    pub fn take(&mut self, session: S) -> Seating<S> {
-        match self.live {
-            Some(live) if session < live => Seating::Refused(GoodbyeReason::Replaced),
-            replaced => {
-                self.live = Some(session);
-                Seating::Taken { replaced }
-            }
-        }
-    }
-
-    /// Empties the seat if the session that ended had it, and returns whether it had.
-    pub fn leave(&mut self, session: S) -> bool {
-        let had_it = self.is_of(session);
-        if had_it {
-            self.live = None;
-        }
-        had_it
-    }
-
-    /// Whether the session has the seat: only then does its word count.
-    pub fn is_of(&self, session: S) -> bool {
-        self.live == Some(session)
-    }
-
-    /// The session that has it.
-    pub fn live(&self) -> Option<S> {
-        self.live
-    }
-
-    /// Whether any session has it.
-    pub fn is_taken(&self) -> bool {
-        self.live.is_some()
-    }
-}
 
 /// What is held of a peer's word over its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,7 +41,7 @@ impl Holding {
         self.has_said_all = true;
     }
 
-    /// Whether a session that came up may have the seat: one that continues what was dropped must be closed.
+    /// Whether the lead may be read: one that continues what was dropped must be closed.
     pub fn check(&self, resumed: bool) -> Result<(), GoodbyeReason> {
         if resumed && self.needs_snapshot {
             return Err(GoodbyeReason::LinkChanged);
@@ -112,7 +49,7 @@ impl Holding {
         Ok(())
     }
 
-    /// A session has taken the seat.
+    /// The lead has begun to say what the peer has.
     pub fn connect(&mut self, resumed: bool) {
         self.needs_snapshot = false;
         self.held_since = None;
@@ -138,7 +75,7 @@ impl Holding {
         self.progress = Some(progress).filter(|_| !self.needs_snapshot);
     }
 
-    /// The session that had the seat has ended.
+    /// The last of its sessions has ended.
     pub fn lose(&mut self, now: Instant) {
         self.held_since = Some(now);
     }
@@ -167,22 +104,6 @@ mod tests {
     use cluster_registry::store::{Epoch, Revision};
 
     use super::*;
-
-    #[test]
-    fn a_newer_session_takes_the_seat_and_an_older_one_does_not_get_it_back() {
-        let mut seat = Seat::default();
-        assert_eq!(seat.take(2), Seating::Taken { replaced: None });
-
-        let refused = seat.take(1);
-        assert_eq!(refused, Seating::Refused(GoodbyeReason::Replaced));
-        let replaced = Some(2);
-        assert_eq!(seat.take(3), Seating::Taken { replaced });
-
-        assert!(!seat.leave(2));
-        assert!(seat.is_taken());
-        assert!(seat.leave(3));
-        assert!(!seat.is_taken());
-    }
 
     #[test]
     fn a_session_that_continues_what_was_dropped_is_of_no_use() {

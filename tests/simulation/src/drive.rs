@@ -15,7 +15,7 @@ use mesh_gateway_core::{
     instance::Instance,
     question::{Answer, Question},
     reason::{DownReason, GoodbyeReason, Refusal},
-    resume::{Generation, Offer},
+    resume::{Generation, Resume},
     session::{Channel, Config, Delivery, Features, Half, Output, Session, Subscription},
 };
 
@@ -30,7 +30,8 @@ pub(crate) type SessionNumber = u64;
 /// What a session tells its gateway.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Up { resumed: bool },
+    Up { instance: Option<Instance> },
+    Subscribed { resumed: bool },
     Delivery(Delivery),
     Compare { theirs: Vec<Summary> },
     Refused(Refusal),
@@ -43,7 +44,8 @@ pub(crate) struct Drive {
     pub(crate) number: SessionNumber,
     pub(crate) peer: ClusterName,
     pub(crate) feed: Epoch,
-    pub(crate) generation: Generation,
+    /// The right to move the position, once the peer's state was asked for.
+    pub(crate) generation: Option<Generation>,
     pub(crate) session: Session,
     pub(crate) waiting: VecDeque<Event>,
     pub(crate) up_since: Option<Instant>,
@@ -74,8 +76,6 @@ struct Asking {
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) feed: Epoch,
-    pub(crate) generation: Generation,
-    pub(crate) offer: Offer,
     /// The process that the gateway is.
     pub(crate) instance: Instance,
 }
@@ -95,14 +95,14 @@ impl Drive {
             origins: Origins::Own,
             heartbeat_interval: crate::HEARTBEAT_INTERVAL,
             detect_multiplier: 3,
-            subscription: Subscription::Now(grant.offer),
+            subscription: Subscription::Later,
             features: Features::ALL,
         };
         Self {
             number,
             peer: peer.clone(),
             feed: grant.feed,
-            generation: grant.generation,
+            generation: None,
             session: Session::new(config, now),
             waiting: VecDeque::new(),
             up_since: None,
@@ -124,21 +124,32 @@ impl Drive {
                 Output::Send(channel, body) => out[index_of(channel)].push(body),
                 Output::Ask(half, question) => self.halves[half as usize].wanted = Some(question),
                 Output::Compare { theirs } => self.waiting.push_back(Event::Compare { theirs }),
-                Output::Up { resumed, .. } => {
+                Output::Up { instance, .. } => {
                     self.up_since = Some(now);
-                    self.waiting.push_back(Event::Up { resumed });
+                    self.waiting.push_back(Event::Up { instance });
+                }
+                Output::Subscribed { resumed } => {
+                    self.waiting.push_back(Event::Subscribed { resumed });
                 }
                 Output::Deliver(delivery) => self.waiting.push_back(Event::Delivery(delivery)),
                 Output::Refused(refusal) => self.waiting.push_back(Event::Refused(refusal)),
                 Output::LeftOut { key, length } => {
                     return Err(format!("{key:?} of {length} bytes was left out"));
                 }
-                Output::Rtt(_) | Output::Subscribed { .. } | Output::Split => {}
+                Output::Rtt(_) | Output::Split => {}
                 Output::Close(reason) => goodbye = Some(reason),
                 Output::Down(reason) => return Ok(Some(Ended { reason, goodbye })),
             }
         }
         Ok(None)
+    }
+
+    /// Asks for the peer's state, once, after what is known of it.
+    pub(crate) fn subscribe(&mut self, resume: &mut Resume) {
+        if self.generation.is_none() {
+            self.generation = Some(resume.begin());
+            self.session.handle_subscribe(resume.offer());
+        }
     }
 
     /// What to ask the store for a half of the publisher, if it is to be asked.

@@ -18,9 +18,10 @@ use mesh_gateway_core::{
     backoff::Backoff,
     convert::encode_for_digest,
     instance::{Incarnation, Instance, InstanceId},
-    peering::{Holding, Seat},
+    peering::Holding,
     question::{self, Answer, Reader},
     reason::GoodbyeReason,
+    replicas::{Dialled, Output, Replicas},
     resume::Resume,
     session::Half,
 };
@@ -66,7 +67,7 @@ pub(crate) struct Peer {
     pub(crate) spec: LinkSpec,
     pub(crate) feed: Epoch,
     pub(crate) resume: Resume,
-    pub(crate) seat: Seat<SessionNumber>,
+    pub(crate) seat: Replicas<SessionNumber>,
     pub(crate) holding: Holding,
     pub(crate) dialer: Option<Dialer>,
 }
@@ -119,6 +120,7 @@ pub(crate) enum Fact {
 /// What sessions must be told.
 #[derive(Debug)]
 pub(crate) enum Order {
+    Subscribe(SessionNumber),
     Close(SessionNumber, GoodbyeReason),
     /// A feed has ended, and with it the sessions that read it.
     EndFeed(Epoch),
@@ -191,7 +193,7 @@ impl Gateway {
         let peer = Peer {
             feed,
             resume: Resume::default(),
-            seat: Seat::default(),
+            seat: Replicas::default(),
             holding: Holding::default(),
             dialer,
             spec,
@@ -203,7 +205,7 @@ impl Gateway {
         let Some(peer) = self.peers.remove(name) else {
             return;
         };
-        self.close_seat(&peer, GoodbyeReason::NotAuthorised);
+        self.close_all(&peer, GoodbyeReason::NotAuthorised);
         self.end_feed(peer.feed);
         self.registry.remove_peer(name);
     }
@@ -214,7 +216,7 @@ impl Gateway {
         };
         let old = std::mem::replace(&mut peer.spec, spec);
         if old.export_to != peer.spec.export_to {
-            self.close_seat(&peer, GoodbyeReason::LinkChanged);
+            self.close_all(&peer, GoodbyeReason::LinkChanged);
             self.end_feed(peer.feed);
             peer.feed = self.open_feed(&peer.spec.export_to);
             // The dialer that served the old feed ends, and another begins.
@@ -223,16 +225,21 @@ impl Gateway {
         if old.grants != peer.spec.grants || old.limits != peer.spec.limits {
             peer.holding.ask_for_everything();
             peer.resume.clear();
-            self.close_seat(&peer, GoodbyeReason::LinkChanged);
+            self.close_lead(&peer, GoodbyeReason::LinkChanged);
             self.registry.change_peer(&peer.spec);
         }
         self.peers.insert(peer.spec.cluster.clone(), peer);
     }
 
-    fn close_seat(&mut self, peer: &Peer, reason: GoodbyeReason) {
-        if let Some(session) = peer.seat.live() {
-            self.orders.push(Order::Close(session, reason));
-        }
+    fn close_all(&mut self, peer: &Peer, reason: GoodbyeReason) {
+        let held = peer.seat.iter();
+        let closed = held.map(|(session, _)| Order::Close(session, reason));
+        self.orders.extend(closed);
+    }
+
+    fn close_lead(&mut self, peer: &Peer, reason: GoodbyeReason) {
+        let closed = peer.seat.lead().map(|lead| Order::Close(lead, reason));
+        self.orders.extend(closed);
     }
 
     fn open_feed(&mut self, namespaces: &Namespaces) -> Epoch {
@@ -251,16 +258,14 @@ impl Gateway {
     }
 
     /// What a session with a peer begins with, if it may begin.
-    pub(crate) fn admit(&mut self, name: &ClusterName, is_listener: bool) -> Option<Grant> {
+    pub(crate) fn admit(&self, name: &ClusterName, is_listener: bool) -> Option<Grant> {
         let own = &self.cluster;
-        let peer = self.peers.get_mut(name)?;
+        let peer = self.peers.get(name)?;
         if is_listener && peer.spec.is_dialled_by(own) {
             return None;
         }
         Some(Grant {
             feed: peer.feed,
-            generation: peer.resume.begin(),
-            offer: peer.resume.offer(),
             instance: instance_of(self.life),
         })
     }
@@ -279,6 +284,25 @@ impl Gateway {
             None => Order::EndFeed(question.feed),
         };
         self.orders.push(order);
+    }
+}
+
+impl Peer {
+    /// Who dials the sessions with it.
+    fn dialled(&self, own: &ClusterName) -> Dialled {
+        match self.spec.is_dialled_by(own) {
+            true => Dialled::Here,
+            false => Dialled::There,
+        }
+    }
+
+    /// What became of its sessions.
+    fn orders(&mut self) -> impl Iterator<Item = Order> {
+        let outputs = std::iter::from_fn(|| self.seat.poll_output());
+        outputs.map(|output| match output {
+            Output::Lead(session) => Order::Subscribe(session),
+            Output::Close(session, reason) => Order::Close(session, reason),
+        })
     }
 }
 

@@ -13,11 +13,11 @@ use cluster_registry::{
     resource::{Resource, ResourceId},
     service::{ClusterAffinity, Service, Sharing, Timestamp},
 };
-use mesh_gateway_core::session::Delivery;
+use mesh_gateway_core::{reason::GoodbyeReason, session::Delivery};
 
 use crate::{
     drive::Event,
-    gateway::{Order, Report},
+    gateway::{Order, Report, instance_of},
     scenery::{self, cluster_name},
     victim::{HONEST, HOSTILE, NOW, OWN, Victim},
 };
@@ -61,8 +61,8 @@ pub fn matrix() -> Result<String, String> {
     );
     speak_from_the_grave()?;
     table.push_str(
-        "| anything, over a session older than the one that has the seat | closed, as `replaced` | one session of a peer \
-         speaks at a time |\n",
+        "| anything, as an older life of a gateway that is connected | closed, as `older_incarnation` | a newer life of a \
+         gateway ends an older one, never the reverse |\n",
     );
     Ok(table)
 }
@@ -155,12 +155,14 @@ fn antedate() -> Result<(), String> {
     }
 }
 
-/// A session that is older than the one that has the seat is closed, and what it says does not count.
+/// The session of an older life of a gateway is closed, and what it says does not count.
 fn speak_from_the_grave() -> Result<(), String> {
     let mut victim = settled(LinkSpec::new(cluster_name(HOSTILE)));
     let before = victim.picture();
     let now = victim.gateway.clock.at(Duration::ZERO);
-    let up = || Event::Up { resumed: false };
+    let up = |life| Event::Up {
+        instance: Some(instance_of(life)),
+    };
     let everything = [
         Delivery::SnapshotBegin(vec![KeyRange::default()]),
         Delivery::SnapshotEnd,
@@ -168,7 +170,7 @@ fn speak_from_the_grave() -> Result<(), String> {
     let said = everything
         .into_iter()
         .map(|delivery| (3, Event::Delivery(delivery)));
-    for (session, event) in [(5, up()), (3, up())].into_iter().chain(said) {
+    for (session, event) in [(1, up(5)), (3, up(4))].into_iter().chain(said) {
         victim.gateway.reports.push_back(Report {
             session,
             peer: cluster_name(HOSTILE),
@@ -179,12 +181,18 @@ fn speak_from_the_grave() -> Result<(), String> {
     while let Some((_, found)) = victim.gateway.take_report(now) {
         facts.extend(found);
     }
-    let is_closed = matches!(victim.gateway.orders[..], [Order::Close(3, _)]);
+    let is_closed = matches!(
+        victim.gateway.orders[..],
+        [
+            Order::Subscribe(1),
+            Order::Close(3, GoodbyeReason::OlderIncarnation)
+        ]
+    );
     if facts.is_empty() && is_closed && victim.picture() == before {
         return Ok(());
     }
     let orders = &victim.gateway.orders;
-    Err(format!("an older session was heard: {facts:?}, {orders:?}"))
+    Err(format!("an older life was heard: {facts:?}, {orders:?}"))
 }
 
 fn restricted() -> Grants {

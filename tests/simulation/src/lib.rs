@@ -1,6 +1,6 @@
 //! Clusters of real sessions and real registries in one process, under virtual time and faults that one seed decides.
 //!
-//! What is simulated is the network, the clocks and the processes; the registries, sessions, codecs, positions, seats and
+//! What is simulated is the network, the clocks and the processes; the registries, sessions, codecs, positions, leads and
 //! backoffs are those of the gateway. What the clusters must see is said by a naive model of its own.
 
 #![forbid(unsafe_code)]

@@ -8,7 +8,7 @@ use cluster_registry::{
     resource::{Key, ResourceId},
 };
 use mesh_gateway_core::{
-    peering::Seating, reason::GoodbyeReason, session::Delivery, update::Update,
+    instance::Instance, reason::GoodbyeReason, session::Delivery, update::Update,
 };
 
 use super::{Fact, Gateway, Order, Peer, Report};
@@ -29,10 +29,11 @@ impl Gateway {
             }
             return Some((name, Vec::new()));
         };
-        let is_current = peer.seat.is_of(session);
+        let is_current = peer.seat.is_lead(session);
         let mut facts = Vec::new();
         match event {
-            Event::Up { resumed } => self.seat(&name, session, resumed),
+            Event::Up { instance } => self.seat(&name, session, instance),
+            Event::Subscribed { resumed } if is_current => self.note_subscribed(&name, resumed),
             Event::Delivery(delivery) if is_current => {
                 match &delivery {
                     Delivery::SnapshotBegin(_) => peer.holding.handle_snapshot_begin(),
@@ -54,13 +55,11 @@ impl Gateway {
             Event::Refused(refusal) if is_current => {
                 facts.push(Fact::Broken(format!("an update is unreadable: {refusal}")));
             }
-            Event::Down => {
-                if peer.seat.leave(session) {
-                    peer.holding.lose(now);
-                    self.registry.set_control(&name, Control::Lost);
-                }
-            }
-            Event::Delivery(_) | Event::Compare { .. } | Event::Refused(_) => {}
+            Event::Down => self.unseat(&name, session, now),
+            Event::Subscribed { .. }
+            | Event::Delivery(_)
+            | Event::Compare { .. }
+            | Event::Refused(_) => {}
         }
         Some((name, facts))
     }
@@ -72,27 +71,48 @@ impl Gateway {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.holding.ask_for_everything();
             peer.resume.clear();
-            let session = peer.seat.live();
-            let close = session.map(|session| Order::Close(session, GoodbyeReason::LinkChanged));
+            let lead = peer.seat.lead();
+            let close = lead.map(|lead| Order::Close(lead, GoodbyeReason::LinkChanged));
             self.orders.extend(close);
         }
     }
 
-    fn seat(&mut self, name: &ClusterName, session: SessionNumber, resumed: bool) {
+    fn seat(&mut self, name: &ClusterName, session: SessionNumber, instance: Option<Instance>) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        if let Err(reason) = peer.holding.check(resumed) {
-            self.orders.push(Order::Close(session, reason));
-            return;
+        let dialled = peer.dialled(&self.cluster);
+        peer.seat.handle_up(session, instance, dialled);
+        self.orders.extend(peer.orders());
+        if peer.seat.holds(session) {
+            self.registry.set_control(name, Control::Connected);
         }
-        match peer.seat.take(session) {
-            Seating::Refused(reason) => self.orders.push(Order::Close(session, reason)),
-            Seating::Taken { replaced } => {
-                let closed = replaced.map(|old| Order::Close(old, GoodbyeReason::Replaced));
-                self.orders.extend(closed);
-                peer.holding.connect(resumed);
-                self.registry.set_control(name, Control::Connected);
+    }
+
+    fn unseat(&mut self, name: &ClusterName, session: SessionNumber, now: Instant) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let was_held = peer.seat.holds(session);
+        peer.seat.handle_down(session);
+        self.orders.extend(peer.orders());
+        if was_held && peer.seat.is_empty() {
+            peer.holding.lose(now);
+            self.registry.set_control(name, Control::Lost);
+        }
+    }
+
+    /// The lead has begun to say what it has; one that continues what was dropped meanwhile is of no use.
+    fn note_subscribed(&mut self, name: &ClusterName, resumed: bool) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        match peer.holding.check(resumed) {
+            Ok(()) => peer.holding.connect(resumed),
+            Err(reason) => {
+                let lead = peer.seat.lead();
+                self.orders
+                    .extend(lead.map(|lead| Order::Close(lead, reason)));
             }
         }
     }

@@ -6,7 +6,10 @@ use cluster_registry::store::Epoch;
 use mesh_gateway_core::reason::GoodbyeReason;
 
 use super::World;
-use crate::{drive::Drive, gateway::Order};
+use crate::{
+    drive::{Drive, SessionNumber},
+    gateway::Order,
+};
 
 impl World {
     pub(super) fn settle_all_of(&mut self, gateway: usize) {
@@ -23,6 +26,7 @@ impl World {
     pub(super) fn obey(&mut self, gateway: usize) {
         for order in std::mem::take(&mut self.gateways[gateway].orders) {
             match order {
+                Order::Subscribe(session) => self.subscribe(gateway, session),
                 Order::Close(session, reason) => {
                     self.shut_sessions(gateway, reason, |drive| drive.number == session);
                 }
@@ -45,6 +49,17 @@ impl World {
             }
         }
         self.settle_all_of(gateway);
+    }
+
+    /// The session is the lead: from now on its peer's state is wanted.
+    fn subscribe(&mut self, gateway: usize, session: SessionNumber) {
+        let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
+        let mut own = drives.filter_map(|end| end.drive.as_mut());
+        if let Some(drive) = own.find(|drive| drive.number == session)
+            && let Some(peer) = self.gateways[gateway].peers.get_mut(&drive.peer)
+        {
+            drive.subscribe(&mut peer.resume);
+        }
     }
 
     fn end_feed(&mut self, gateway: usize, feed: Epoch) {

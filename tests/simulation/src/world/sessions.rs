@@ -136,11 +136,11 @@ impl World {
             && let Some(event) = drive.waiting.pop_front()
         {
             match &event {
-                Event::Up { resumed } => {
+                Event::Up { .. } => {
                     drive.is_up_reported = true;
                     self.stats.sessions += 1;
-                    self.stats.resumed += u64::from(*resumed);
                 }
+                Event::Subscribed { resumed } => self.stats.resumed += u64::from(*resumed),
                 Event::Delivery(delivery) => note(gateway, drive, delivery),
                 Event::Compare { .. } | Event::Refused(_) | Event::Down => {}
             }
@@ -230,7 +230,9 @@ impl World {
 
 /// The position moves with what the hub is about to get.
 fn note(gateway: &mut Gateway, drive: &Drive, delivery: &Delivery) {
-    if let Some(peer) = gateway.peers.get_mut(&drive.peer) {
-        peer.resume.note(drive.generation, delivery);
+    if let Some(peer) = gateway.peers.get_mut(&drive.peer)
+        && let Some(generation) = drive.generation
+    {
+        peer.resume.note(generation, delivery);
     }
 }

@@ -130,7 +130,7 @@ impl World {
                 gateway.answer();
             } else if let Some((name, facts)) = gateway.take_report(now) {
                 let peer = gateway.peers.get(&name);
-                if peer.is_some_and(|peer| peer.seat.is_taken()) {
+                if peer.is_some_and(|peer| !peer.seat.is_empty()) {
                     self.lost_since.remove(&(number, name.clone()));
                 }
                 self.note_facts(number, &name, facts);

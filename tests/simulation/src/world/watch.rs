@@ -201,7 +201,7 @@ impl World {
         let mut overdue = None;
         for (name, peer) in &gateway.peers {
             let key = (reader, name.clone());
-            if peer.seat.is_taken() {
+            if !peer.seat.is_empty() {
                 self.lost_since.remove(&key);
                 continue;
             }
