@@ -66,12 +66,15 @@ impl Peer {
         }
     }
 
-    pub(super) fn connect(&mut self, now: SystemTime) {
-        if self.state != PeerState::Connected {
+    /// Notes that a session is up, and returns whether there was none.
+    pub(super) fn connect(&mut self, now: SystemTime) -> bool {
+        self.reason = None;
+        let is_first = self.state != PeerState::Connected;
+        if is_first {
+            self.state = PeerState::Connected;
             self.since = now;
         }
-        self.state = PeerState::Connected;
-        self.reason = None;
+        is_first
     }
 
     /// Notes that it could not be reached, and says so once.

@@ -97,10 +97,12 @@ impl Hub {
     }
 
     fn note_connected(&mut self, name: &ClusterName) {
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.connect(SystemTime::now());
+        // Another session is no news of the peer: what its lead is saying goes on.
+        if let Some(peer) = self.peers.get_mut(name)
+            && peer.connect(SystemTime::now())
+        {
+            self.registry.set_control(name, Control::Connected);
         }
-        self.registry.set_control(name, Control::Connected);
         let metrics = &self.facts.metrics;
         metrics.peer_connected.get_or_create(&labels(name)).set(1);
         metrics.sessions.get_or_create(&labels(name)).inc();

@@ -2,6 +2,7 @@
 
 use isthmus_daemon::status::PeerState;
 use mesh_gateway_core::instance::{Incarnation, Instance, InstanceId};
+use mesh_link::event::PeerEvent;
 
 use super::{
     resources::{Said, shop},
@@ -56,6 +57,22 @@ async fn what_the_next_replica_does_not_say_goes_and_what_it_says_comes() {
     let view = world.view();
     assert!(view.services.contains_key(&shop("kept")));
     assert!(!view.services.contains_key(&shop("early")));
+}
+
+#[tokio::test]
+async fn what_a_snapshot_does_not_say_goes_though_a_replica_comes_up_meanwhile() {
+    let said = [service("shop", "kept"), service("shop", "gone")];
+    let (mut world, mut lead) = world_with_lead(said).await;
+    lead.begin(&mut world, [service("shop", "kept")]).await;
+
+    world.open("west").with(instance("b", 1)).rise(&world).await;
+    world.report(lead.report(PeerEvent::SnapshotEnd)).await;
+
+    world
+        .until("the one that was said", |view| {
+            view.services.keys().eq([&shop("kept")])
+        })
+        .await;
 }
 
 #[tokio::test]

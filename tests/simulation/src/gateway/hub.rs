@@ -82,9 +82,10 @@ impl Gateway {
             return;
         };
         let dialled = peer.dialled(&self.cluster);
+        let was_connected = !peer.seat.is_empty();
         peer.seat.handle_up(session, instance, dialled);
         self.orders.extend(peer.orders());
-        if peer.seat.holds(session) {
+        if peer.seat.holds(session) && !was_connected {
             self.registry.set_control(name, Control::Connected);
         }
     }
