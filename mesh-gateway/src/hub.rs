@@ -35,7 +35,7 @@ use isthmus_daemon::{
 };
 use mesh_gateway_core::{convert::encode_for_digest, question::Reader};
 use mesh_link::{
-    event::Report,
+    event::{PeerEvent, Report},
     feed::{Feed, FeedServer},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,7 +48,7 @@ use crate::{
     state::SaveRequest,
 };
 
-use self::{exports::Exports, nodes::Nodes, peers::Peers};
+use self::{exports::Exports, nodes::Nodes, peers::Peers, serve::Openings};
 
 /// Reports that may wait: one page of each of a few dozen sessions that catch up at the same time.
 const REPORT_DEPTH: usize = 64;
@@ -123,9 +123,7 @@ pub(crate) struct Hub {
     is_restored: bool,
     /// Whether the source has said which ClusterLink objects there are.
     has_heard_links: bool,
-    /// When nodes are told without waiting longer for peers; `None` before the source is synced.
-    feed_opens: Option<Instant>,
-    is_feed_open: bool,
+    openings: Openings,
     exports: Exports,
     links_tx: watch::Sender<LiveLinks>,
     feed: FeedServer,
@@ -176,8 +174,7 @@ impl Hub {
             is_synced: false,
             is_restored: false,
             has_heard_links: false,
-            feed_opens: None,
-            is_feed_open: false,
+            openings: Openings::default(),
             exports: Exports::new(epoch),
             links_tx,
             feed: feed_server,
@@ -217,10 +214,10 @@ impl Hub {
                     self.handle_report(report);
                     self.handle_waiting_reports();
                 }
-                Some(request) = self.exports.next() => {
+                Some(request) = self.exports.next(), if self.openings.exports => {
                     self.exports.answer(request, self.registry.exports());
                 }
-                Some(request) = self.feed.next(), if self.is_feed_open => {
+                Some(request) = self.feed.next(), if self.openings.feed => {
                     request.answer(self.registry.feed(), &mut self.feed_reader);
                 }
                 Some(reply) = self.status_rx.recv() => {
@@ -281,6 +278,7 @@ impl Hub {
         match &peer.role {
             Role::Gateway => self.handle_peer_report(&peer.cluster, report),
             Role::Node(name) => {
+                let may_complete = matches!(report.event, PeerEvent::SnapshotEnd);
                 nodes::handle_report(
                     &mut self.nodes,
                     &mut self.registry,
@@ -293,6 +291,9 @@ impl Hub {
                     .metrics
                     .nodes_connected
                     .set(gauge_value(connected as u64));
+                if may_complete {
+                    self.open_if_due(Instant::now());
+                }
             }
         }
     }
@@ -302,8 +303,7 @@ impl Hub {
             .peers
             .values()
             .filter_map(|p| p.expires(self.hold_time));
-        let opens = self.feed_opens.filter(|_| !self.is_feed_open);
-        holds.chain(opens).min()
+        holds.chain(self.openings.next()).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -314,7 +314,7 @@ impl Hub {
                 peer.forget();
             }
         }
-        self.open_feed_if_due(now);
+        self.open_if_due(now);
     }
 
     fn status(&mut self) -> GatewayStatus {

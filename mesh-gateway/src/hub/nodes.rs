@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) seat: Seat,
     /// During a snapshot, whether it has announced its tunnel end in it.
     has_said_tunnel: Option<bool>,
+    /// Whether it has said all that it has to say.
+    was_heard: bool,
 }
 
 /// The nodes that have had a session, by name.
@@ -56,6 +58,7 @@ pub(super) fn handle_report(
             }
         }
         PeerEvent::SnapshotEnd if is_current => {
+            node.was_heard = true;
             if node.has_said_tunnel.take() == Some(false) {
                 registry.apply_tunnel(name, None, None);
             }
@@ -74,6 +77,23 @@ pub(super) fn handle_report(
         | PeerEvent::Progress(_)
         | PeerEvent::Unreachable { .. } => {}
     }
+}
+
+/// Whether all nodes that the source knows have said what they have to say.
+pub(super) fn are_heard(nodes: &Nodes, registry: &Registry, cluster: &ClusterName) -> bool {
+    let ids = registry.feed().iter_of(cluster).map(|(key, _)| key.id);
+    // Nodes sort before what there is more of.
+    let others = ids.skip_while(|id| *id == ResourceId::Cluster);
+    let mut names = others.map_while(|id| match id {
+        ResourceId::Node(name) => Some(name),
+        ResourceId::Cluster
+        | ResourceId::Tunnel(_)
+        | ResourceId::Namespace(_)
+        | ResourceId::Import(_)
+        | ResourceId::Service(_)
+        | ResourceId::Endpoint(..) => None,
+    });
+    names.all(|name| nodes.get(&name).is_some_and(|node| node.was_heard))
 }
 
 fn apply(

@@ -7,14 +7,41 @@ use std::{
 
 use cluster_registry::{link::LinkStatus, name::ClusterName};
 
-use super::{Hub, status};
+use super::{Hub, nodes, status};
 use crate::metrics::gauge_value;
 
 /// How long nodes wait for peers after a start: a session on a good path is up and heard within a second.
 ///
 /// Nodes keep what they have while they wait. Told at once, they would drop other clusters' backends, as a gateway that
 /// has just started knows of none, unless an earlier life of it saved them.
-const FEED_GRACE: Duration = Duration::from_secs(3);
+pub(super) const FEED_GRACE: Duration = Duration::from_secs(3);
+
+/// How long peers wait for this cluster's nodes after a start: an agent that has lost its gateway dials again within 2 s.
+///
+/// Told at once, a peer that reads this gateway would take the tunnel keys of nodes that it has not heard yet for
+/// withdrawn. Shorter than what nodes wait for peers, so that clusters which start together do not wait in vain.
+pub(super) const EXPORTS_GRACE: Duration = Duration::from_millis(2500);
+
+/// Who is told what there is.
+#[derive(Debug, Default)]
+pub(super) struct Openings {
+    /// Since when there is something to say.
+    since: Option<Instant>,
+    /// Whether peers are told.
+    pub(super) exports: bool,
+    /// Whether nodes are told.
+    pub(super) feed: bool,
+}
+
+impl Openings {
+    /// When those who wait are told without waiting longer.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let since = self.since?;
+        let exports = (!self.exports).then(|| since + EXPORTS_GRACE);
+        let feed = (!self.feed).then(|| since + FEED_GRACE);
+        exports.into_iter().chain(feed).min()
+    }
+}
 
 impl Hub {
     pub(super) fn note_synced(&mut self) {
@@ -24,26 +51,35 @@ impl Hub {
         self.serve();
     }
 
-    /// There is something to say, to peers at once, and to nodes when it is not less than what they know.
+    /// There is something to say, to peers and nodes when it is not less than what they know.
     pub(super) fn serve(&mut self) {
         self.guard = None;
         self.serves.cancel();
-        let opens = Instant::now() + FEED_GRACE;
-        self.feed_opens.get_or_insert(opens);
-        self.open_feed_if_due(Instant::now());
+        let now = Instant::now();
+        self.openings.since.get_or_insert(now);
+        self.open_if_due(now);
     }
 
-    /// Nodes are told once all peers were heard, or are known from an earlier life, or the grace is over.
-    pub(super) fn open_feed_if_due(&mut self, now: Instant) {
-        let Some(opens) = self.feed_opens else {
+    /// Peers are told once all nodes were heard, and nodes once all peers were, or what they would say is known from an
+    /// earlier life, or the grace is over.
+    pub(super) fn open_if_due(&mut self, now: Instant) {
+        let Some(since) = self.openings.since else {
             return;
         };
-        let has_heard_all = self.peers.values().all(|peer| peer.holding.has_said_all());
-        let is_complete = has_heard_all || self.is_restored;
-        if !self.is_feed_open && (is_complete || opens <= now) {
-            let is_restored = self.is_restored;
-            tracing::info!(has_heard_all, is_restored, "nodes are served");
-            self.is_feed_open = true;
+        let is_restored = self.is_restored;
+        if !self.openings.exports {
+            let has_heard_all = nodes::are_heard(&self.nodes, &self.registry, &self.cluster);
+            if has_heard_all || is_restored || since + EXPORTS_GRACE <= now {
+                tracing::info!(has_heard_all, is_restored, "peers are served");
+                self.openings.exports = true;
+            }
+        }
+        if !self.openings.feed {
+            let has_heard_all = self.peers.values().all(|peer| peer.holding.has_said_all());
+            if has_heard_all || is_restored || since + FEED_GRACE <= now {
+                tracing::info!(has_heard_all, is_restored, "nodes are served");
+                self.openings.feed = true;
+            }
         }
     }
 

@@ -57,7 +57,7 @@ impl Hub {
             PeerEvent::SnapshotEnd if is_current => {
                 peer.holding.handle_snapshot_end();
                 self.registry.handle_import_end(name);
-                self.open_feed_if_due(Instant::now());
+                self.open_if_due(Instant::now());
             }
             PeerEvent::Rtt(rtt) => self.note_rtt(name, session, rtt),
             PeerEvent::Refused(refusal) if is_current => {
@@ -119,7 +119,7 @@ impl Hub {
         }
         peer.holding.connect(resumed);
         tracing::info!(peer = %name, resumed, address = ?peer.seat.address, "peer is connected");
-        self.open_feed_if_due(Instant::now());
+        self.open_if_due(Instant::now());
     }
 
     fn note_lost(

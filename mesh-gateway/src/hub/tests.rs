@@ -2,6 +2,7 @@
 
 mod imports;
 mod limits;
+mod opening;
 mod replicas;
 mod resources;
 mod restart;

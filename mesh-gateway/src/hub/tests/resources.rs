@@ -4,14 +4,20 @@ use cluster_registry::{
     endpoint::Endpoint,
     import::Namespaces,
     link::{Dial, LinkSpec},
-    name::{ClusterName, Namespace, ServiceName},
-    node::{PublicKey, Tunnel},
+    name::{ClusterName, Namespace, NodeName, ServiceName},
+    node::{Node, PublicKey, Tunnel},
     resource::{Resource, ResourceId},
     service::{Service, Sharing},
 };
 
 /// A resource of some cluster.
 pub(super) type Said = (ResourceId, Resource);
+
+/// A node of which nothing else is known.
+pub(super) fn node(name: &str) -> Said {
+    let name = NodeName::parse(name).unwrap();
+    (ResourceId::Node(name), Resource::from(Node::default()))
+}
 
 /// Some tunnel end.
 pub(super) fn tunnel() -> Tunnel {

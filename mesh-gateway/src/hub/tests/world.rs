@@ -24,14 +24,14 @@ use cluster_registry_kube::source::SourceEvent;
 use isthmus_daemon::{readiness::Readiness, status::GatewayStatus};
 use mesh_gateway_core::question::{Answer, Question};
 use mesh_link::{
-    event::{PeerEvent, Report, SessionHandle, SessionId, Update},
+    event::{Report, SessionHandle, SessionId},
     feed::{Feed, FetchRequest},
 };
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::peer::Opening;
 pub(super) use self::peer::Peer;
-use self::peer::{Opening, up};
 use super::resources::{Said, name};
 use crate::{
     args::Args,
@@ -53,9 +53,14 @@ pub(super) struct World {
 impl World {
     /// The hub of cluster `zurich`, whose source is synced and empty.
     pub(super) async fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, []).await
+    }
+
+    /// The hub of cluster `zurich`, whose source is synced and knows something.
+    pub(super) async fn start_with<const N: usize>(flags: &[&str], known: [Said; N]) -> Self {
         let (hub, ends) = Self::hub(flags);
         let world = Self::run(hub, ends);
-        world.source_snapshot([]).await;
+        world.source_snapshot(known).await;
         world
     }
 
@@ -67,7 +72,8 @@ impl World {
         Self::run(hub, ends)
     }
 
-    fn hub(flags: &[&str]) -> (Hub, HubEnds) {
+    /// A hub that does not run.
+    pub(super) fn hub(flags: &[&str]) -> (Hub, HubEnds) {
         let base = [
             "gateway",
             "--cluster=zurich",
@@ -118,8 +124,8 @@ impl World {
         self.told(&self.ends.feed).await
     }
 
-    /// A node's agent comes up and announces its tunnel end.
-    pub(super) async fn report_tunnel(&self, node: &str, tunnel: Tunnel) {
+    /// A node's agent comes up and announces its tunnel end, which is all it has to say.
+    pub(super) async fn report_tunnel(&mut self, node: &str, tunnel: Tunnel) {
         let node = NodeName::parse(node).unwrap();
         let trust_domain = TrustDomain::parse("cluster.local").unwrap();
         let (handle, orders) = SessionHandle::new();
@@ -129,17 +135,14 @@ impl World {
             feed: self.ends.feed.clone(),
             orders,
         };
-        let update = Update {
-            key: Key {
-                cluster: name("zurich"),
-                id: ResourceId::Tunnel(node),
-            },
-            value: Some(Resource::from(tunnel)),
-            trace: None,
+        let opening = Opening {
+            peer: agent,
+            handle,
+            instance: None,
         };
-        self.report(agent.report(up(handle, None))).await;
-        self.report(agent.report(PeerEvent::Updates(vec![update])))
-            .await;
+        let mut agent = opening.come_up(self, false).await;
+        let said = (ResourceId::Tunnel(node), Resource::from(tunnel));
+        agent.say(self, [said]).await;
     }
 
     pub(super) async fn link_objects<const N: usize>(&self, links: [LinkSpec; N]) {

@@ -153,7 +153,7 @@ impl Peer {
     }
 }
 
-pub(super) fn up(handle: SessionHandle, instance: Option<Instance>) -> PeerEvent {
+fn up(handle: SessionHandle, instance: Option<Instance>) -> PeerEvent {
     PeerEvent::Up {
         address: ADDRESS,
         resumed: false,
