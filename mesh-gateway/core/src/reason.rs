@@ -9,7 +9,7 @@ use std::fmt;
 pub enum GoodbyeReason {
     /// The sender stops or restarts.
     ShuttingDown,
-    /// The sender has a newer session with the same peer.
+    /// The sender has a session with a newer life of the receiver, which has taken its place.
     Replaced,
     /// The receiver's identity may not have a session here.
     NotAuthorised,
@@ -25,7 +25,7 @@ pub enum GoodbyeReason {
     LinkChanged,
     /// The sender has an older session with the same process, by another address.
     Duplicate,
-    /// The sender has a session with a newer life of the same replica.
+    /// The sender has a session with a newer life of the same replica, and takes no older one.
     OlderIncarnation,
     /// The sender has sessions with as many replicas of the receiver's cluster as it holds.
     TooManyReplicas,
