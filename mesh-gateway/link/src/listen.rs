@@ -270,7 +270,10 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv4Addr};
+    use std::{
+        fs,
+        net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    };
 
     use super::*;
 
@@ -284,5 +287,23 @@ mod tests {
 
         let granted = socket.recv_buffer_size().unwrap();
         assert!(granted >= limit.min(RECEIVE_BUFFER_BYTES), "{granted}");
+    }
+    #[test]
+    fn the_unspecified_address_of_ipv6_takes_datagrams_of_both_families() {
+        let socket = open((Ipv6Addr::UNSPECIFIED, 0).into()).unwrap();
+        socket.set_read_timeout(Some(OPENING_TIMEOUT)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        for own in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
+            let client = UdpSocket::bind((own, 0)).unwrap();
+            client.send_to(b"hello", (own, port)).unwrap();
+
+            let (_, from) = socket.recv_from(&mut [0; 8]).unwrap();
+
+            assert_eq!(from.ip().to_canonical(), own);
+            assert_eq!(from.port(), client.local_addr().unwrap().port());
+        }
     }
 }
