@@ -144,7 +144,7 @@ impl World {
         self.publish(cluster);
         // This cluster's own claims go before those of others.
         for peer in 0..self.gateways.len() {
-            self.forget_withdrawn(cluster, &cluster_name(peer));
+            self.note_granted(cluster, &cluster_name(peer));
         }
     }
 

@@ -1,6 +1,6 @@
 //! How links come, change and go.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cluster_registry::{
     import::{Grants, Namespaces},
@@ -51,20 +51,28 @@ impl World {
         if self.gateways[own].is_running {
             let (seed, now) = (self.rng.u64(..), self.clock(own));
             self.gateways[own].change_link(spec, seed, now);
-            self.forget_withdrawn(own, &cluster_name(peer));
+            self.note_granted(own, &cluster_name(peer));
             self.note_scopes(own);
             self.obey(own);
         }
     }
 
-    /// What a link no longer grants is withdrawn without a word of the peer.
-    pub(super) fn forget_withdrawn(&mut self, own: usize, name: &ClusterName) {
-        let kept: BTreeSet<_> = self.gateways[own]
-            .imports_of(name)
-            .map(|key| key.id)
-            .collect();
-        if let Some(reading) = self.readings[own].get_mut(name) {
-            reading.retain(|id| kept.contains(id));
+    /// What a link no longer grants is withdrawn, and what was withheld is shown, without a word of the peer.
+    pub(super) fn note_granted(&mut self, own: usize, name: &ClusterName) {
+        let publisher = self.offers.iter().position(|o| o.cluster == *name);
+        let (Some(publisher), Some(reading)) = (publisher, self.readings[own].get_mut(name)) else {
+            return;
+        };
+        let history = &self.histories[publisher];
+        let registry = &self.gateways[own].registry;
+        let shown = registry.feed().iter_of(name);
+        let shown: BTreeMap<_, _> = shown.map(|(key, value)| (key.id, value)).collect();
+        reading.retain(|id| shown.contains_key(id));
+        for (id, value) in shown {
+            if reading.knows(history, &id).is_none() {
+                // What is shown may not be as it was said; then nothing is known of what was.
+                drop(reading.note(history, &id, Some(value)));
+            }
         }
     }
 

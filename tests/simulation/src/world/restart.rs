@@ -95,7 +95,7 @@ impl World {
                 Some(remembered) => remember(&mut self.gateways[number], &name, remembered, now),
                 None => drop(self.readings[number].remove(&name)),
             }
-            self.forget_withdrawn(number, &name);
+            self.note_granted(number, &name);
         }
         let announced = self.now + Duration::from_millis(self.rng.u64(0..500));
         self.announces.insert(number, announced);
