@@ -104,7 +104,6 @@ pub(crate) struct Hub {
     hold_time: Duration,
     source_kind: &'static str,
     started: SystemTime,
-    started_at: Instant,
     registry: Registry,
     /// The links that flags ask for.
     flags: Vec<LinkSpec>,
@@ -162,7 +161,6 @@ impl Hub {
             hold_time: config.hold_time,
             source_kind: config.source.label(),
             started,
-            started_at: Instant::now(),
             registry,
             flags: config.links.clone(),
             peers: Peers::new(),
@@ -225,7 +223,7 @@ impl Hub {
                     drop(reply.send(self.status()));
                 }
                 Some(reply) = self.link_states_rx.recv() => {
-                    drop(reply.send(self.link_states()));
+                    drop(reply.send(self.link_states(Instant::now())));
                 }
                 Some(request) = self.saves_rx.recv() => self.answer_save(request),
                 () = sleep_until(deadline) => self.handle_timeout(Instant::now()),

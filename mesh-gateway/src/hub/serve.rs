@@ -87,11 +87,10 @@ impl Hub {
     ///
     /// What a peer shares is held for the hold time when it is lost; so it is when this gateway was away, though it has
     /// to hear the peer again to know what that is.
-    pub(super) fn link_states(&self) -> Option<BTreeMap<ClusterName, LinkStatus>> {
-        let away = self.started_at.elapsed() < self.hold_time;
-        let may_await = away && !self.is_restored;
-        let states = || status::links(&self.registry, &self.peers, may_await);
-        self.guard.is_none().then(states)
+    pub(super) fn link_states(&self, now: Instant) -> Option<BTreeMap<ClusterName, LinkStatus>> {
+        let has_just_started = now < self.openings.since? + self.hold_time;
+        let may_await = has_just_started && !self.is_restored;
+        Some(status::links(&self.registry, &self.peers, may_await))
     }
 
     /// Tells sessions and DNS where things stand.

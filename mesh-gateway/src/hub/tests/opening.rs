@@ -1,12 +1,15 @@
 //! Tests of whom a hub that has just started tells what it knows, and when.
 
-use std::{pin::pin, time::Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use cluster_registry::{name::NodeName, resource::ResourceId};
 use cluster_registry_kube::source::SourceEvent;
 
 use super::{
-    resources::{node, service, tunnel},
+    resources::{name, node, service, tunnel},
     world::World,
 };
 use crate::hub::serve::{EXPORTS_GRACE, FEED_GRACE};
@@ -68,4 +71,28 @@ async fn assert_is_told_nothing(world: &World, feed: &mesh_link::feed::Feed) {
             _status = world.status() => {}
         }
     }
+}
+
+/// The sink would delete the imports of a peer of which nothing is known, and make them again.
+#[tokio::test]
+async fn a_peer_is_awaited_until_it_was_heard_or_as_long_as_one_that_is_lost_is_held() {
+    let flags = [&WEST_FLAG[..], &["--hold-time=1h"]].concat();
+    let (mut hub, _ends) = World::hub(&flags);
+    let now = Instant::now();
+    assert_eq!(hub.link_states(now), None, "objects may name more links");
+    hub.handle_source(SourceEvent::Snapshot([].into()));
+    let is_awaited = |at| hub.link_states(at).unwrap()[&name("west")].awaited;
+    assert!(is_awaited(now));
+    assert!(!is_awaited(now + Duration::from_secs(3_700)));
+
+    let mut world = World::start(&flags).await;
+    world.until_awaited("west", true).await;
+    let mut west = world.open("west").come_up(&mut world, false).await;
+    west.say(&mut world, [service("shop", "web")]).await;
+    world.until_awaited("west", false).await;
+
+    let dir = tempfile::tempdir().unwrap();
+    world.save(dir.path()).await;
+    let restarted = World::restart(&flags, dir.path());
+    restarted.until_awaited("west", false).await;
 }

@@ -231,6 +231,21 @@ impl World {
         answer.await.unwrap()
     }
 
+    /// Asks until a linked cluster is awaited, or is not.
+    pub(super) async fn until_awaited(&self, cluster: &str, is_awaited: bool) {
+        let reached = async {
+            loop {
+                let (reply, answer) = oneshot::channel();
+                self.ends.link_states.send(reply).await.unwrap();
+                let links = answer.await.unwrap();
+                if links.is_some_and(|links| links[&name(cluster)].awaited == is_awaited) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("the hub's answer");
+    }
+
     /// What the store answers to a session of a feed; `None` when the feed has ended.
     pub(super) async fn fetch_through(
         &self,
