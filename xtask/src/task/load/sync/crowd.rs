@@ -68,21 +68,11 @@ async fn all_have(
     let waited = timeout(PATIENCE, async {
         while have.len() < count {
             let report = reports.recv().await.context("the sessions are gone")?;
-            match report.event {
-                PeerEvent::Progress(cursor) if cursor == wanted => {
-                    have.insert(report.session);
-                }
-                PeerEvent::Down { reason } => anyhow::bail!("a session has ended: {reason}"),
-                PeerEvent::Up { .. }
-                | PeerEvent::Subscribed { .. }
-                | PeerEvent::Compare { .. }
-                | PeerEvent::SnapshotBegin(_)
-                | PeerEvent::Updates(_)
-                | PeerEvent::SnapshotEnd
-                | PeerEvent::Progress(_)
-                | PeerEvent::Rtt(_)
-                | PeerEvent::Refused(_)
-                | PeerEvent::Unreachable { .. } => {}
+            if let PeerEvent::Down { reason } = report.event {
+                anyhow::bail!("a session has ended: {reason}");
+            }
+            if matches!(report.event, PeerEvent::Progress(cursor) if cursor == wanted) {
+                have.insert(report.session);
             }
         }
         anyhow::Ok(())
