@@ -113,11 +113,11 @@ async fn reconnect(
     relay: &Relay,
     epoch: Option<Epoch>,
 ) -> anyhow::Result<[(&'static str, f64); 2]> {
+    let first = CHANGES + if epoch.is_some() { MISSED } else { 0 };
     let mut newest: Cursor = match epoch {
-        Some(epoch) => publisher.restart(epoch).await?,
+        Some(epoch) => publisher.restart(epoch, first).await?,
         None => publisher.newest(),
     };
-    let first = CHANGES + if epoch.is_some() { MISSED } else { 0 };
     let before = relay.bytes();
     let started = Instant::now();
     subscriber.close();

@@ -94,12 +94,12 @@ impl Publisher {
         *feed.newest.borrow()
     }
 
-    /// The same state in a new life of the registry.
-    pub(super) async fn restart(&self, epoch: Epoch) -> anyhow::Result<Cursor> {
+    /// The same state, after so many changes, in a new life of the registry.
+    pub(super) async fn restart(&self, epoch: Epoch, changes: u32) -> anyhow::Result<Cursor> {
         let (number, size) = (self.number, self.size);
         let next = tokio::task::spawn_blocking(move || serve(number, epoch, size)).await??;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(self.newest())
+        self.change(0..changes).await
     }
 
     /// Makes some changes at once, by their numbers: each is of the next endpoint, and new to it in each round of all.
