@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::{lab::Lab, process::Process, wait::wait_until};
@@ -199,6 +199,18 @@ impl Traffic {
     pub fn stop(mut self) -> Vec<Call> {
         self.end();
         self.calls()
+    }
+
+    /// Ends it; that any call has failed is an error which tells those.
+    pub fn stop_unfailed(self) -> Result<()> {
+        let calls = self.stop();
+        let failed: Vec<_> = calls.iter().filter(|call| call.error.is_some()).collect();
+        ensure!(
+            failed.is_empty(),
+            "of {} calls failed: {failed:?}",
+            calls.len()
+        );
+        Ok(())
     }
 
     fn end(&mut self) {

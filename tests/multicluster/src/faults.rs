@@ -97,6 +97,15 @@ impl Lab {
         objects::write(self.plan(), cluster, file, text)
     }
 
+    /// Gives the global service of one manifest of a cluster one more annotation.
+    pub fn annotate(&self, cluster: &str, file: &str, annotation: &str) -> Result<()> {
+        let manifest = self.manifest(cluster, file)?;
+        let global = "    isthmus.io/global: \"true\"\n";
+        ensure!(manifest.contains(global), "{file} has no global service");
+        let annotated = manifest.replace(global, &format!("{global}    {annotation}\n"));
+        self.write_manifest(cluster, file, &annotated)
+    }
+
     /// Removes one manifest of a cluster.
     pub fn remove_manifest(&self, cluster: &str, file: &str) -> Result<()> {
         objects::remove(self.plan(), cluster, file)
