@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
@@ -144,15 +143,6 @@ pub(crate) fn list(plan: &Plan, cluster: &str, sample: &Value) -> Result<Vec<Val
         let all = list.items.into_iter().map(serde_json::to_value);
         all.collect::<Result<_, _>>().context("reading objects")
     })
-}
-
-/// All services.
-pub(crate) async fn services(client: &Client) -> Result<Vec<Value>> {
-    let list = Api::<Service>::all(client.clone())
-        .list(&ListParams::default())
-        .await?;
-    let all = list.items.into_iter().map(serde_json::to_value);
-    all.collect::<Result<_, _>>().context("reading services")
 }
 
 /// A client for a server, from a thread that is in its network.

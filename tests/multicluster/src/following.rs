@@ -1,6 +1,9 @@
 //! Follows the services of a cluster's API server with a watch, for the controller that derives their slices.
 
 use std::{
+    collections::BTreeMap,
+    path::Path,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -9,16 +12,13 @@ use std::{
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, runtime::watcher};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{apiserver, netns, plan::Plan};
 
-/// How long after the end of a watch that could not be mended another one begins.
+/// How long after the end of a watch another one begins.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The services as last heard; the watch ends when this is dropped.
@@ -67,20 +67,36 @@ impl Following {
     }
 }
 
-async fn follow(kubeconfig: &std::path::Path, heard: &Mutex<Option<Vec<Value>>>) -> Result<()> {
+async fn follow(kubeconfig: &Path, heard: &Mutex<Option<Vec<Value>>>) -> Result<()> {
     let client = apiserver::connect(kubeconfig).await?;
-    let watch = watcher(
-        Api::<Service>::all(client.clone()),
-        watcher::Config::default(),
-    );
-    let mut events = watch.default_backoff().boxed();
+    let mut events = pin!(watcher(Api::all(client), watcher::Config::default()));
+    let mut known = BTreeMap::new();
     while let Some(event) = events.next().await {
-        let event = event.context("watching services")?;
-        if matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
-            continue;
+        match event.context("watching services")? {
+            // A list begins; what was heard stands until it is complete.
+            watcher::Event::Init => {
+                known.clear();
+                continue;
+            }
+            watcher::Event::InitApply(service) => {
+                known.insert(key(&service), serde_json::to_value(service)?);
+                continue;
+            }
+            watcher::Event::InitDone => {}
+            watcher::Event::Apply(service) => {
+                known.insert(key(&service), serde_json::to_value(service)?);
+            }
+            watcher::Event::Delete(service) => {
+                known.remove(&key(&service));
+            }
         }
-        let services = apiserver::services(&client).await?;
+        let services = known.values().cloned().collect();
         *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(services);
     }
     Ok(())
+}
+
+fn key(service: &Service) -> (Option<String>, Option<String>) {
+    let metadata = &service.metadata;
+    (metadata.namespace.clone(), metadata.name.clone())
 }
