@@ -18,8 +18,7 @@ pub(crate) fn write(plan: &Plan, cluster: &str, file: &str, text: &str) -> Resul
         Mode::Manifests => {}
         Mode::Kubernetes => {
             let new = parse(text).with_context(|| format!("understanding {file}"))?;
-            let mut gone = no_longer(plan, cluster, &path, &new)?;
-            gone.reverse();
+            let gone = no_longer(plan, cluster, &path, &new)?;
             apiserver::apply(plan, cluster, &new, &gone)?;
         }
     }
@@ -32,8 +31,7 @@ pub(crate) fn remove(plan: &Plan, cluster: &str, file: &str) -> Result<()> {
     match plan.mode {
         Mode::Manifests => {}
         Mode::Kubernetes => {
-            let mut gone = no_longer(plan, cluster, &path, &[])?;
-            gone.reverse();
+            let gone = no_longer(plan, cluster, &path, &[])?;
             apiserver::apply(plan, cluster, &[], &gone)?;
         }
     }
@@ -55,7 +53,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// What a file has now, and neither its new objects nor another file of the folder has.
+/// What a file has now, and neither its new objects nor another file of the folder has, the last first.
 fn no_longer(plan: &Plan, cluster: &str, path: &Path, new: &[Value]) -> Result<Vec<Value>> {
     let mut kept: Vec<_> = new.iter().map(key).collect();
     let read = |path: &Path| parse(&fs::read_to_string(path).unwrap_or_default());
@@ -67,6 +65,7 @@ fn no_longer(plan: &Plan, cluster: &str, path: &Path, new: &[Value]) -> Result<V
     let old = read(path)?;
     Ok(old
         .into_iter()
+        .rev()
         .filter(|object| !kept.contains(&key(object)))
         .collect())
 }

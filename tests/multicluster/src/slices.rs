@@ -217,13 +217,11 @@ fn write_derived(plan: &Plan, cluster: &str, what: &str, objects: Vec<Value>) ->
 
 /// The services of an API server that select pods.
 pub(crate) fn selecting(services: &[Value]) -> Vec<Selecting> {
-    let objects = services.iter().filter_map(|service| {
-        let mut object: Object = serde_json::from_value(service.clone()).ok()?;
-        // Items of a list may lack their kind.
-        "Service".clone_into(&mut object.kind);
-        Selecting::of(object)
-    });
-    objects.collect()
+    let objects = services.iter().map(Object::deserialize);
+    objects
+        .filter_map(Result::ok)
+        .filter_map(Selecting::of)
+        .collect()
 }
 
 /// The services of a folder that select pods.
