@@ -32,11 +32,7 @@ pub(crate) fn run(command: args::Lab, output: &Output) -> Result<(), Failure> {
             };
             let options = Options {
                 daemons: !no_daemons,
-                mode: if kubernetes {
-                    Mode::Kubernetes
-                } else {
-                    Mode::Manifests
-                },
+                mode: Mode::with_api_servers(kubernetes),
                 bin_dir,
                 ..Options::default()
             };

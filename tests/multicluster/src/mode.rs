@@ -16,6 +16,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// With API servers or without.
+    pub fn with_api_servers(are_wanted: bool) -> Self {
+        if are_wanted {
+            Self::Kubernetes
+        } else {
+            Self::Manifests
+        }
+    }
+
     /// The name of a test's lab in this mode, so that the same test can run in both at once.
     pub fn lab(self, name: &str) -> String {
         match self {

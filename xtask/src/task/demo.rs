@@ -54,11 +54,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let topology = Topology::demo()?.named(&args.lab);
     let options = Options {
         bin_dir: Some(programs.clone()),
-        mode: if args.kubernetes {
-            Mode::Kubernetes
-        } else {
-            Mode::Manifests
-        },
+        mode: Mode::with_api_servers(args.kubernetes),
         ..Options::default()
     };
     let lab = Lab::up(&topology, &options)?;
