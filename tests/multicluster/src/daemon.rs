@@ -20,7 +20,7 @@ use crate::{
     netns,
     plan::{GATEWAY_PORT, NodePlan, Plan},
     process::{Launch, MAIN_GROUP},
-    target::{Target, gateway_name},
+    target::{Target, gateway_group, gateway_name},
     wait::wait_until,
 };
 
@@ -97,9 +97,8 @@ pub(crate) fn start(plan: &Plan, target: &Target) -> Result<()> {
         }
         Target::Gateway { cluster, number } => {
             let node = plan.gateway_node(cluster)?;
-            let group = format!("@{}", gateway_name(*number));
             let argv = gateway_argv(plan, cluster, *number)?;
-            let launch = Launch::on_node(plan, node, &group).argv(argv);
+            let launch = Launch::on_node(plan, node, &gateway_group(*number)).argv(argv);
             match plan.mode {
                 Mode::Manifests => launch,
                 Mode::Kubernetes => launch.variable("KUBECONFIG", text(&plan.kubeconfig(cluster))),

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Result, bail};
 
-use crate::{apiserver, mode::Mode, plan::Plan, process::MAIN_GROUP, topology::gateway_number};
+use crate::{apiserver, mode::Mode, plan::Plan, process::MAIN_GROUP};
 
 /// Something in a lab that can be killed and started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +65,8 @@ impl Target {
     pub(crate) fn cgroup(&self, plan: &Plan) -> Result<PathBuf> {
         Ok(match self {
             Self::Gateway { cluster, number } => {
-                let group = format!("@{}", gateway_name(*number));
-                plan.gateway_node(cluster)?.cgroup.join(group)
+                let node = plan.gateway_node(cluster)?;
+                node.cgroup.join(gateway_group(*number))
             }
             Self::ApiServer { cluster } => {
                 plan.gateway_node(cluster)?.cgroup.join(apiserver::GROUP)
@@ -149,6 +149,23 @@ pub(crate) fn gateway_name(number: usize) -> String {
     match number {
         1 => "gateway".to_owned(),
         _ => format!("gateway-{number}"),
+    }
+}
+
+/// Its control group below the node's.
+pub(crate) fn gateway_group(number: usize) -> String {
+    format!("@{}", gateway_name(number))
+}
+
+/// The number of the gateway that a name means: `gateway` is the first, `gateway-2` the second.
+pub(crate) fn gateway_number(name: &str) -> Option<usize> {
+    match name.strip_prefix("gateway")? {
+        "" => Some(1),
+        rest => rest
+            .strip_prefix('-')?
+            .parse()
+            .ok()
+            .filter(|number| *number > 1),
     }
 }
 

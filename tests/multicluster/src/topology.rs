@@ -11,6 +11,8 @@ use cluster_registry::name::{ClusterName, Namespace, NodeName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::target::gateway_number;
+
 /// The longest lab name: it stands in namespace and folder names beside cluster, node and pod.
 const MAX_LAB_NAME_BYTES: usize = 20;
 
@@ -275,18 +277,6 @@ pub fn check_lab_name(name: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The number of the gateway that a name means: `gateway` is the first, `gateway-2` the second.
-pub(crate) fn gateway_number(name: &str) -> Option<usize> {
-    match name.strip_prefix("gateway")? {
-        "" => Some(1),
-        rest => rest
-            .strip_prefix('-')?
-            .parse()
-            .ok()
-            .filter(|number| *number > 1),
-    }
 }
 
 fn default_gateways() -> usize {
