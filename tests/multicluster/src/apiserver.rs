@@ -47,7 +47,7 @@ const SERVED_WITHIN: Duration = Duration::from_secs(20);
 
 const HTTP_NOT_FOUND: u16 = 404;
 
-/// Starts a cluster's API server, with the objects of its last life, and waits until its kubeconfig is there.
+/// Starts a cluster's API server, with the objects of its last life, and waits until it serves.
 pub(crate) fn start(plan: &Plan, cluster: &str, program: &Path) -> Result<()> {
     let node = plan.gateway_node(cluster)?;
     let kubeconfig = plan.kubeconfig(cluster);
@@ -70,11 +70,14 @@ pub(crate) fn start(plan: &Plan, cluster: &str, program: &Path) -> Result<()> {
     launch.spawn_logged(&log)?;
     let group = node.cgroup.join(GROUP);
     let what = format!("the API server of {cluster} serves");
-    wait_for(STARTED_WITHIN, &what, || {
-        let is_gone = !cgroup::is_populated(&group);
-        Ok((kubeconfig.exists() || is_gone).then_some(()))
+    let serves = wait_for(STARTED_WITHIN, &what, || {
+        // The kubeconfig alone may be of its last life.
+        if kubeconfig.exists() && is_ready(plan, cluster)? {
+            return Ok(Some(true));
+        }
+        Ok((!cgroup::is_populated(&group)).then_some(false))
     })?;
-    if !kubeconfig.exists() {
+    if !serves {
         let said = fs::read_to_string(&log).unwrap_or_default();
         bail!("the API server of {cluster} ended at once; it said:\n{said}");
     }
