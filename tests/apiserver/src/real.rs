@@ -43,7 +43,13 @@ pub struct RealServer {
 impl RealServer {
     /// Starts both programs from a folder and waits until the server is ready.
     pub async fn start(assets: &Path, settings: &Settings) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ist-envtest-").tempdir();
+        let mut dir = tempfile::Builder::new();
+        dir.prefix("ist-envtest-");
+        // A killed server removes nothing: what is in the folder goes with the folder.
+        let dir = match &settings.data {
+            Some(folder) => dir.tempdir_in(folder),
+            None => dir.tempdir(),
+        };
         let dir = dir.context("making a directory for etcd")?;
         let (client, peer) = (free_address()?, free_address()?);
         let address = match settings.listen {
