@@ -58,8 +58,10 @@ fn problems(sources: &[Source]) -> Vec<String> {
             }
         }
         let problems = items(&gateway["source"]["problems"]).len();
-        if problems > 0 {
-            found.push(format!("{name}: {problems} problems in its manifests"));
+        match problems {
+            0 => {}
+            1 => found.push(format!("{name}: 1 problem in its objects")),
+            _ => found.push(format!("{name}: {problems} problems in its objects")),
         }
     }
     for agent in sources.iter().filter_map(Source::agent) {
@@ -82,6 +84,7 @@ fn problems(sources: &[Source]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Section;
 
     #[test]
     fn a_lost_link_and_a_lost_gateway_are_problems() {
@@ -104,6 +107,29 @@ mod tests {
                 "east/n1 has taken west out",
             ]
         );
+    }
+
+    #[test]
+    fn problems_are_of_objects_whether_an_api_server_or_manifests_have_them() {
+        for kind in ["kubernetes", "manifests"] {
+            let problem = json!({"file": "Service shop/web", "document": 0, "reason": "no port"});
+            let gateway = |problems: &[&Value]| {
+                source(json!({"cluster": "east", "ready": true, "peers": [],
+                    "source": {"kind": kind, "synced": true, "problems": problems}}))
+            };
+
+            let of = |count| problems(&[gateway(&vec![&problem; count])]);
+
+            assert_eq!(of(0), Vec::<String>::new());
+            assert_eq!(of(1), ["east: 1 problem in its objects"]);
+            assert_eq!(of(2), ["east: 2 problems in its objects"]);
+            let sections = tables::sections(&[gateway(&[&problem])]);
+            let is_shown = |section: &Section| {
+                matches!(section, Section::Table { title, rows, .. } if title == "Problems in objects"
+                    && *rows == [["east", "Service shop/web", "-", "no port"]])
+            };
+            assert!(sections.iter().any(is_shown));
+        }
     }
 
     #[test]

@@ -123,17 +123,19 @@ fn problem_table(gateways: &[&Value]) -> Option<Section> {
     let mut rows = Vec::new();
     for gateway in gateways {
         for problem in items(&gateway["source"]["problems"]) {
+            // None has the number 0: it is about a whole file, or an object of an API server.
+            let document = Some(&problem["document"]).filter(|number| **number != json!(0));
             rows.push(vec![
                 text(&gateway["cluster"]),
                 text(&problem["file"]),
-                text(&problem["document"]),
+                document.map_or_else(|| "-".to_owned(), text),
                 text(&problem["reason"]),
             ]);
         }
     }
     (!rows.is_empty()).then(|| Section::Table {
-        title: "Problems in manifests".to_owned(),
-        header: vec!["CLUSTER", "FILE", "DOCUMENT", "REASON"],
+        title: "Problems in objects".to_owned(),
+        header: vec!["CLUSTER", "FILE OR OBJECT", "DOCUMENT", "REASON"],
         rows,
     })
 }
