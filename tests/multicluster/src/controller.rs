@@ -49,8 +49,7 @@ impl Controller {
         let thread = thread::spawn(move || {
             let mut rounds = Rounds::start(&plan);
             while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
-                // What fails in one round, such as reading a folder under edit, is tried again in the next.
-                drop(rounds.once(&plan));
+                rounds.once(&plan);
             }
         });
         Self {
@@ -73,7 +72,7 @@ impl Drop for Controller {
 pub(crate) fn run(plan: &Plan) {
     let mut rounds = Rounds::start(plan);
     while plan.run_dir().exists() {
-        drop(rounds.once(plan));
+        rounds.once(plan);
         thread::sleep(STEP);
     }
 }
@@ -141,34 +140,39 @@ impl Rounds {
         }
     }
 
-    fn once(&mut self, plan: &Plan) -> Result<()> {
+    fn once(&mut self, plan: &Plan) {
         for pod in &plan.pods {
             self.look_at(pod, Instant::now());
         }
         for cluster in &plan.topology.clusters {
-            let name = &cluster.name;
-            let ready = plan.pods_of(name).map(PodPlan::path);
-            let ready: BTreeSet<_> = ready
-                .filter(|path| self.ready_until.contains_key(path))
-                .collect();
-            let Some(seen) = self.seen(plan, name)? else {
-                continue;
-            };
-            let facts = (seen, ready);
-            if self.derived_from.get(name) == Some(&facts) {
-                continue;
-            }
-            let is_ready = |pod: &PodPlan| facts.1.contains(&pod.path());
-            let services = match &facts.0 {
-                Seen::Files(_) => slices::services(&plan.manifests_dir(name))?,
-                Seen::Services(services) => {
-                    slices::write_pods(plan, name, &is_ready)?;
-                    slices::selecting(services)
-                }
-            };
-            slices::write_slices(plan, name, services, &is_ready)?;
-            self.derived_from.insert(name.clone(), facts);
+            // What fails in one round, such as reading a folder under edit or asking a server that is away, is tried again
+            // in the next, and keeps no other cluster waiting.
+            drop(self.derive(plan, &cluster.name));
         }
+    }
+
+    fn derive(&mut self, plan: &Plan, cluster: &str) -> Result<()> {
+        let ready = plan.pods_of(cluster).map(PodPlan::path);
+        let ready: BTreeSet<_> = ready
+            .filter(|path| self.ready_until.contains_key(path))
+            .collect();
+        let Some(seen) = self.seen(plan, cluster)? else {
+            return Ok(());
+        };
+        let facts = (seen, ready);
+        if self.derived_from.get(cluster) == Some(&facts) {
+            return Ok(());
+        }
+        let is_ready = |pod: &PodPlan| facts.1.contains(&pod.path());
+        let services = match &facts.0 {
+            Seen::Files(_) => slices::services(&plan.manifests_dir(cluster))?,
+            Seen::Services(services) => {
+                slices::write_pods(plan, cluster, &is_ready)?;
+                slices::selecting(services)
+            }
+        };
+        slices::write_slices(plan, cluster, services, &is_ready)?;
+        self.derived_from.insert(cluster.to_owned(), facts);
         Ok(())
     }
 
