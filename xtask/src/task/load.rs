@@ -8,6 +8,7 @@ mod registry;
 mod stream;
 mod sync;
 mod text;
+mod usage;
 
 use std::net::SocketAddr;
 

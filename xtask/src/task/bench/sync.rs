@@ -75,7 +75,11 @@ fn peers(programs: &Path, report: Report) -> anyhow::Result<()> {
     let note =
         "what the 250 sessions, both ends of each, and the registry of the one that takes add";
     let line = all_of(Line::new(GROUP, "gateway_rss_mib", "MiB")).note(note);
-    report.print(&line.samples(&memory))
+    report.print(&line.samples(&memory))?;
+    let cpus = found.remove("gateway_cpus").unwrap_or_default();
+    let note = "CPUs busy while the changes are made, both ends of each session too";
+    let line = all_of(Line::new(GROUP, "gateway_cpus", "CPU")).note(note);
+    report.print(&line.samples(&cpus))
 }
 
 /// The most changes a second that are in time.
@@ -101,7 +105,11 @@ fn subscribers(programs: &Path, report: Report) -> anyhow::Result<()> {
     let bytes = found.remove("bytes_per_idle_session").unwrap_or_default();
     let note = "both ends of a session, the dialler's socket and certificates too, after a sync of 100 endpoints";
     let line = Line::new(GROUP, "bytes_per_idle_session", "B").param("sessions", 500);
-    report.print(&line.samples(&bytes).note(note))
+    report.print(&line.samples(&bytes).note(note))?;
+    let cpus = found.remove("idle_sessions_cpus").unwrap_or_default();
+    let note = "CPUs busy with both ends of all sessions while nothing changes";
+    let line = Line::new(GROUP, "idle_sessions_cpus", "CPU").param("sessions", 500);
+    report.print(&line.samples(&cpus).note(note))
 }
 
 /// A session's start against that of a bare connection.

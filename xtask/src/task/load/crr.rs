@@ -7,11 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeValLike,
-};
 use serde::{Deserialize, Serialize};
+
+use crate::task::load::usage::cpu_time;
 
 /// What one target did in one round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,7 +59,7 @@ pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
 
 fn round(target: SocketAddr, length: Duration) -> anyhow::Result<Round> {
     let mut connects_us = Vec::with_capacity(16 * 1024);
-    let cpu_before = cpu_us()?;
+    let cpu_before = cpu_time()?;
     let start = Instant::now();
     while start.elapsed() < length {
         let began = Instant::now();
@@ -72,7 +70,7 @@ fn round(target: SocketAddr, length: Duration) -> anyhow::Result<Round> {
     }
     let took = start.elapsed().as_secs_f64();
     let count = connects_us.len() as f64;
-    let cpu = cpu_us()? - cpu_before;
+    let cpu = cpu_time()? - cpu_before;
     connects_us.sort_by(f64::total_cmp);
     Ok(Round {
         rate: count / took,
@@ -80,11 +78,6 @@ fn round(target: SocketAddr, length: Duration) -> anyhow::Result<Round> {
             .get(connects_us.len() / 2)
             .copied()
             .unwrap_or_default(),
-        cpu_us: cpu as f64 / count,
+        cpu_us: cpu.as_secs_f64() * 1e6 / count,
     })
-}
-
-fn cpu_us() -> anyhow::Result<i64> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).context("reading the CPU time")?;
-    Ok(usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
 }

@@ -1,7 +1,6 @@
 //! What the registry costs, measured in a process of its own whose memory nothing else touches; prints one number a line.
 
 use std::{
-    fs,
     hint::black_box,
     io::Write,
     net::{IpAddr, Ipv4Addr},
@@ -20,6 +19,8 @@ use cluster_registry::{
     service::{Protocol, Service, ServicePort, Sharing},
     store::{Epoch, Store},
 };
+
+use crate::task::load::usage::resident_bytes;
 
 /// The cluster whose registry it is.
 const OWN: &str = "local";
@@ -254,15 +255,4 @@ fn endpoint(number: u32, is_ready: bool) -> anyhow::Result<Resource> {
         ..Endpoint::ready(ports)
     };
     Ok(endpoint.into())
-}
-
-/// The memory of this process that is its own (`RssAnon`), in bytes.
-pub(super) fn resident_bytes() -> anyhow::Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.context("the kernel says no RssAnon")?;
-    let kib: f64 = kib.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024.0)
 }

@@ -17,13 +17,16 @@ use super::{
     millis,
     world::World,
 };
-use crate::task::load::registry::resident_bytes;
+use crate::task::load::usage::{Busy, resident_bytes};
 
 /// The subscribers: both ends of a thousand, each with ten heartbeats a second, are more than two cores carry.
 const SUBSCRIBERS: usize = 500;
 
 /// How many of them dial at once, so that none is turned away.
 const AT_ONCE: usize = 50;
+
+/// How long they are left alone, but for heartbeats.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Changes, one after the other.
 const CHANGES: u32 = 100;
@@ -47,7 +50,12 @@ pub(super) async fn subscribers(size: Size) -> anyhow::Result<Found> {
         all_have(&mut reports, newest, AT_ONCE).await?;
     }
     let each = (resident_bytes()? - before) / SUBSCRIBERS as f64;
-    let mut found = vec![("bytes_per_idle_session", each)];
+    let busy = Busy::start()?;
+    tokio::time::sleep(IDLE).await;
+    let mut found = vec![
+        ("bytes_per_idle_session", each),
+        ("idle_sessions_cpus", busy.cpus()?),
+    ];
     for number in 0..CHANGES {
         tokio::time::sleep(PAUSE).await;
         let started = Instant::now();

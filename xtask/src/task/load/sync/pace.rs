@@ -11,7 +11,10 @@ use super::{
     stamps::{Stamp, delays},
     world::World,
 };
-use crate::task::{bench::report::quantile, load::registry::resident_bytes};
+use crate::task::{
+    bench::report::quantile,
+    load::usage::{Busy, resident_bytes},
+};
 
 /// The changes a second that are tried, until one is not carried in time.
 const RATES: [u32; 12] = [
@@ -62,7 +65,7 @@ pub(super) async fn sustained(size: Size) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-/// Many peers with changes of all: how long each is on its way, and the memory that it takes.
+/// Many peers with changes of all: how long each is on its way, and the memory and CPU time that it takes.
 pub(super) async fn peers(size: Size) -> anyhow::Result<Found> {
     let world = World::create()?;
     let publishers: Vec<Publisher> = (0..PEERS)
@@ -74,12 +77,15 @@ pub(super) async fn peers(size: Size) -> anyhow::Result<Found> {
         subscriber.dial(&world, publisher, publisher.address)?;
     }
     subscriber.until_all(&publishers).await?;
+    let busy = Busy::start()?;
     let changes = tokio::spawn(change_in_turn(publishers));
     let (sent, arrived) = subscriber.follow(changes).await?;
+    let cpus = busy.cpus()?;
     let took = delays(&sent, &arrived).into_iter();
     let mut found: Found = took.map(|ms| ("change_to_view_ms", ms)).collect();
     let mib = (resident_bytes()? - before) / f64::from(1 << 20);
     found.push(("gateway_rss_mib", mib));
+    found.push(("gateway_cpus", cpus));
     Ok(found)
 }
 
