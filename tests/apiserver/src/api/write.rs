@@ -1,11 +1,13 @@
 //! Creating, replacing and patching objects.
-//!
-//! Long because each verb that writes goes through the same checks.
+
+mod check;
+mod commit;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use self::check::check_applied;
 use super::{Api, Target, WriteOptions, service};
 use crate::{
     kind::Generation,
@@ -13,7 +15,6 @@ use crate::{
     ownership::{self, Writer},
     patch,
     refusal::{Cause, Refusal},
-    store::ObjectName,
 };
 
 /// A patch's body, by its media type.
@@ -223,130 +224,6 @@ impl Api {
         }
         Ok(object)
     }
-
-    fn commit(
-        &mut self,
-        target: &Target,
-        before: &Arc<Value>,
-        after: Value,
-        options: &WriteOptions,
-    ) -> Result<Arc<Value>, Refusal> {
-        let name = meta::name(before).unwrap_or_default();
-        if is_same(before, &after) {
-            return Ok(Arc::clone(before));
-        }
-        if options.is_dry_run {
-            return Ok(Arc::new(after));
-        }
-        let full_name = target.object_name(name);
-        if meta::is_deleting(&after) && !meta::has_finalizers(&after) {
-            let last = self.store.put(full_name.clone(), after);
-            self.erase(&full_name);
-            return Ok(last);
-        }
-        let object = self.store.put(full_name, after);
-        self.note_kind(&target.kind, &object)?;
-        Ok(object)
-    }
-
-    fn commit_new(
-        &mut self,
-        target: &Target,
-        full_name: ObjectName,
-        object: Value,
-        options: &WriteOptions,
-    ) -> Result<Arc<Value>, Refusal> {
-        if options.is_dry_run {
-            return Ok(Arc::new(object));
-        }
-        self.addresses.take(&target.kind, &object);
-        let object = self.store.put(full_name.clone(), object);
-        self.note_kind(&target.kind, &object)?;
-        let owners = meta::owner_uids(&object);
-        if !owners.is_empty() && !owners.iter().any(|uid| self.store.has_uid(uid)) {
-            self.erase(&full_name);
-        }
-        Ok(object)
-    }
-
-    fn name_for(&mut self, target: &Target, object: &mut Value) -> Result<String, Refusal> {
-        let kind = &target.kind;
-        check_kind(target, object)?;
-        if let Some(namespace) = meta::text(object, "namespace")
-            && target.namespace.as_deref() != Some(namespace)
-        {
-            return Err(Refusal::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-        let name = match (meta::name(object), meta::text(object, "generateName")) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(prefix)) => {
-                self.uids += 1;
-                format!("{prefix}{:05x}", self.uids)
-            }
-            (None, None) => {
-                let cause = Cause {
-                    field: "metadata.name".to_owned(),
-                    reason: "FieldValueRequired",
-                    message: "Required value: name or generateName is required".to_owned(),
-                };
-                return Err(Refusal::invalid(kind, "", &[cause]));
-            }
-        };
-        let is_valid = match (kind.resource.group.as_str(), kind.kind.as_str()) {
-            ("", "Service" | "Namespace") => meta::is_label(&name, 63),
-            _ => meta::is_subdomain(&name),
-        };
-        if !is_valid {
-            let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'";
-            let cause = Cause::invalid("metadata.name", &json!(name), message);
-            return Err(Refusal::invalid(kind, &name, &[cause]));
-        }
-        Ok(name)
-    }
-
-    fn check_namespace(&self, target: &Target) -> Result<(), Refusal> {
-        let (true, Some(namespace)) = (target.kind.namespaced, &target.namespace) else {
-            return Ok(());
-        };
-        let Some(namespaces) = self.kind("", "v1", "namespaces") else {
-            return Ok(());
-        };
-        let name = ObjectName {
-            resource: namespaces.resource.clone(),
-            namespace: String::new(),
-            name: namespace.clone(),
-        };
-        match self.store.get(&name) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::not_found(&namespaces, namespace)),
-        }
-    }
-
-    /// Gives a new object what the server gives.
-    fn stamp(&mut self, target: &Target, object: &mut Value, name: &str, options: &WriteOptions) {
-        let uid = self.next_uid();
-        let metadata = meta::of_mut(object);
-        for field in [
-            "resourceVersion",
-            "deletionTimestamp",
-            "managedFields",
-            "selfLink",
-        ] {
-            metadata.remove(field);
-        }
-        metadata.insert("name".to_owned(), json!(name));
-        metadata.insert("uid".to_owned(), json!(uid));
-        metadata.insert("creationTimestamp".to_owned(), meta::time_text(options.now));
-        match target.kind.generation {
-            Generation::Counted => metadata.insert("generation".to_owned(), json!(1)),
-            Generation::Without => metadata.remove("generation"),
-        };
-        if let Some(namespace) = &target.namespace {
-            metadata.insert("namespace".to_owned(), json!(namespace));
-        }
-    }
 }
 
 fn writer<'a>(target: &'a Target, options: &'a WriteOptions) -> Writer<'a> {
@@ -356,43 +233,6 @@ fn writer<'a>(target: &'a Target, options: &'a WriteOptions) -> Writer<'a> {
         subresource: &target.subresource,
         is_forced: options.is_forced,
         now: options.now,
-    }
-}
-
-/// A body may leave its kind out, but not name another one.
-fn check_kind(target: &Target, object: &Value) -> Result<(), Refusal> {
-    let expected = (
-        target.kind.api_version(&target.version),
-        target.kind.kind.as_str(),
-    );
-    let given = (
-        object["apiVersion"].as_str().unwrap_or(&expected.0),
-        object["kind"].as_str().unwrap_or(expected.1),
-    );
-    if given == (expected.0.as_str(), expected.1) {
-        return Ok(());
-    }
-    Err(Refusal::bad_request(format!(
-        "{} in version {:?} cannot be handled as a {}: it is in {:?}",
-        given.1, expected.0, expected.1, given.0
-    )))
-}
-
-fn check_applied(target: &Target, name: &str, applied: &Value) -> Result<(), Refusal> {
-    if applied["apiVersion"].is_null() || applied["kind"].is_null() {
-        return Err(Refusal::bad_request(
-            "apiVersion and kind must be set in an applied configuration",
-        ));
-    }
-    check_kind(target, applied)?;
-    if !applied["metadata"]["managedFields"].is_null() {
-        return Err(Refusal::bad_request("metadata.managedFields must be nil"));
-    }
-    match meta::name(applied) {
-        Some(given) if given != name => Err(Refusal::bad_request(
-            "the name of the object does not match the name on the URL",
-        )),
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -423,19 +263,4 @@ fn body(object: &Value) -> Value {
         fields.remove(field);
     }
     body
-}
-
-/// Whether a write changes nothing but times of managed fields.
-fn is_same(before: &Value, after: &Value) -> bool {
-    let strip = |object: &Value| {
-        let mut object = object.clone();
-        let fields = meta::of_mut(&mut object)
-            .get_mut("managedFields")
-            .and_then(Value::as_array_mut);
-        for entry in fields.into_iter().flatten() {
-            meta::as_map(entry).remove("time");
-        }
-        object
-    };
-    strip(before) == strip(after)
 }
