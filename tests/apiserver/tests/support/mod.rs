@@ -6,6 +6,8 @@
     reason = "only tests use it, but lints do not see that from here"
 )]
 
+pub(crate) mod world;
+
 use std::time::Duration;
 
 use kube::{
