@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use multicluster::{
-    Client, Family, Lab, Mode, Options, Target, Topology, topology::Pod, wait_for, wait_until,
+    Client, Family, Lab, Mode, Options, Target, Topology, plan::GATEWAY_PORT, topology::Pod,
+    wait_for, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -33,19 +37,23 @@ fn a_service_that_two_clusters_export_has_an_address_and_a_name_in_a_third() {
     }
 
     let import = named("multicluster.x-k8s.io/v1beta1", "ServiceImport");
-    let address = wait_for(SOON, "north's import has an address", || {
+    let addresses = wait_for(SOON, "north's import has an address a family", || {
         let import = lab.object("north", &import)?.unwrap_or_default();
         let clusters = import["status"]["clusters"].as_array().map_or(0, Vec::len);
-        let address = import["spec"]["ips"][0].as_str().map(str::to_owned);
-        Ok(address.filter(|_| clusters == 2))
+        let ips = serde_json::from_value::<[String; 2]>(import["spec"]["ips"].clone())?;
+        Ok(Some(ips).filter(|_| clusters == 2))
     })
     .unwrap();
-    assert!(address.starts_with("10.97."), "{address}");
+    let [v4, v6] = &addresses;
+    assert!(v4.starts_with("10.97."), "{v4}");
+    assert!(v6.starts_with("fd97:"), "{v6}");
     let client = Client::new(&lab, "north/client");
-    for host in [address.as_str(), "web.shop.svc.clusterset.local"] {
-        client
-            .wait_for_clusters(&["east", "west"], SOON, |c| c.http(host, 80, Family::V4))
-            .unwrap();
+    for (family, address) in [(Family::V4, v4.as_str()), (Family::V6, v6.as_str())] {
+        for host in [address, "web.shop.svc.clusterset.local"] {
+            client
+                .wait_for_clusters(&["east", "west"], SOON, |c| c.http(host, 80, family))
+                .unwrap();
+        }
     }
     wait_until(SOON, "north has slices of both clusters", || {
         let slices = lab.objects("north", &named("discovery.k8s.io/v1", "EndpointSlice"))?;
@@ -77,11 +85,17 @@ fn links_by_object_join_clusters_at_run_time_and_say_that_they_are_connected() {
     let http = |c: &Client<'_>| c.http(WEB, 80, Family::V4);
     client.wait_for_clusters(&["east"], SOON, http).unwrap();
 
-    for (cluster, peer) in [("east", "west"), ("west", "east")] {
-        let address = lab.plan().gateway_node(peer).unwrap().ipv4;
+    let gateway = |cluster| lab.plan().gateway_node(cluster).unwrap();
+    // The first name dials: over IPv6 here, as the links of flags do over IPv4.
+    let addresses = [
+        ("east", "west", IpAddr::from(gateway("west").ipv6)),
+        ("west", "east", IpAddr::from(gateway("east").ipv4)),
+    ];
+    for (cluster, peer, address) in addresses {
+        let address = SocketAddr::new(address, GATEWAY_PORT);
         let link = format!(
             "apiVersion: isthmus.io/v1alpha1\nkind: ClusterLink\nmetadata: {{name: {peer}}}\n\
-             spec: {{addresses: [\"{address}:4700\"]}}\n"
+             spec: {{addresses: [\"{address}\"]}}\n"
         );
         lab.write_manifest(cluster, "link.yaml", &link).unwrap();
     }
