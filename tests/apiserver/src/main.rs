@@ -26,7 +26,7 @@ struct Args {
     /// Writes a kubeconfig that leads to the server here, once it serves.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
-    /// Keeps every write in this folder, so that a server that was killed comes back as it was
+    /// Keeps every write in this folder, which is made, so that a server that was killed comes back as it was.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// A range of cluster IPs, at most one per family, the preferred first.

@@ -47,7 +47,7 @@ impl RealServer {
         dir.prefix("ist-envtest-");
         // A killed server removes nothing: what is in the folder goes with the folder.
         let dir = match &settings.data {
-            Some(folder) => dir.tempdir_in(folder),
+            Some(folder) => std::fs::create_dir_all(folder).and_then(|()| dir.tempdir_in(folder)),
             None => dir.tempdir(),
         };
         let dir = dir.context("making a directory for etcd")?;

@@ -40,7 +40,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The ranges of cluster IPs, at most one per family, the preferred first.
     pub service_cidrs: Vec<(IpAddr, u8)>,
-    /// The folder that every write is kept in, so that a server that was killed comes back as it was; none: in memory.
+    /// The folder that every write is kept in, so that a server that was killed comes back as it was; made if it is
+    /// not there. None: in memory.
     pub data: Option<PathBuf>,
 }
 

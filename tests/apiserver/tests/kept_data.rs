@@ -12,7 +12,7 @@ async fn a_server_that_ended_comes_back_with_its_kinds_objects_and_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
         ApiServer::start(Settings {
-            data: Some(folder.path().to_owned()),
+            data: Some(folder.path().join("not/there/yet")),
             ..Settings::default()
         })
     };

@@ -33,8 +33,9 @@ struct SavedObject {
 }
 
 impl Api {
-    /// Takes the objects of an earlier life over, if a folder has any; watches from before get 410 Gone.
+    /// Takes the objects of an earlier life over, if a folder has any, and makes it if not; watches from before get 410 Gone.
     pub(crate) fn restore(&mut self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let file = folder.join(FILE);
         if !file.exists() {
             return Ok(());
