@@ -15,10 +15,11 @@ const NEEDS_NODE: &str = "not run: this bench has no node whose maps a change wo
 
 /// Runs the group.
 pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Result<()> {
+    let loads = Loads { programs, quick };
     let times = if quick { 1 } else { 5 };
     let mut large = BTreeMap::new();
     for _ in 0..times {
-        measure(programs, "peer", (500, 500), &mut large)?;
+        loads.measure("peer", (500, 500), &mut large)?;
     }
     let print = |metric, unit, name: &str, note: &str| {
         let samples = large.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -41,16 +42,16 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
     print("epoch_resync_bytes", "B", "epoch_resync_bytes", epoch)?;
     for backends in [10, 5000] {
         let mut found = BTreeMap::new();
-        measure(programs, "peer", (2, backends), &mut found)?;
+        loads.measure("peer", (2, backends), &mut found)?;
         let samples = found.remove("wire_bytes_one_change").unwrap_or_default();
         let line = Line::new(GROUP, "wire_bytes_one_change", "B").param("backends", backends);
         let note = "all that UDP carries to the subscriber, acknowledgements too";
         report.print(&line.samples(&samples).note(note))?;
     }
-    peers(programs, report)?;
-    sustained(programs, report, if quick { 1 } else { 3 })?;
-    subscribers(programs, report)?;
-    handshakes(programs, report)?;
+    peers(loads, report)?;
+    sustained(loads, report)?;
+    subscribers(loads, report)?;
+    handshakes(loads, report)?;
     for metric in ELSEWHERE {
         report.print(&Line::new(GROUP, metric, "ms").note(NEEDS_NODE))?;
     }
@@ -58,9 +59,9 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
 }
 
 /// 250 peers, and changes of all of them.
-fn peers(programs: &Path, report: Report) -> anyhow::Result<()> {
+fn peers(loads: Loads<'_>, report: Report) -> anyhow::Result<()> {
     let mut found = BTreeMap::new();
-    measure(programs, "peers", (20, 50), &mut found)?;
+    loads.measure("peers", (20, 50), &mut found)?;
     let all_of = |line: Line| line.param("peers", 250).param("changes_per_s", 325);
     let delays = found.remove("change_to_view_ms").unwrap_or_default();
     for (metric, share) in [
@@ -83,10 +84,10 @@ fn peers(programs: &Path, report: Report) -> anyhow::Result<()> {
 }
 
 /// The most changes a second that are in time.
-fn sustained(programs: &Path, report: Report, times: u32) -> anyhow::Result<()> {
+fn sustained(loads: Loads<'_>, report: Report) -> anyhow::Result<()> {
     let mut found = BTreeMap::new();
-    for _ in 0..times {
-        measure(programs, "sustained", (100, 500), &mut found)?;
+    for _ in 0..if loads.quick { 1 } else { 3 } {
+        loads.measure("sustained", (100, 500), &mut found)?;
     }
     let rates = found.remove("sustained_changes_per_s").unwrap_or_default();
     let note = "the highest of fixed rates with a p99 from due to view under 50 ms, of 50,000 endpoints in turn";
@@ -95,9 +96,9 @@ fn sustained(programs: &Path, report: Report, times: u32) -> anyhow::Result<()> 
 }
 
 /// Many subscribers of one publisher.
-fn subscribers(programs: &Path, report: Report) -> anyhow::Result<()> {
+fn subscribers(loads: Loads<'_>, report: Report) -> anyhow::Result<()> {
     let mut found = BTreeMap::new();
-    measure(programs, "subscribers", (10, 10), &mut found)?;
+    loads.measure("subscribers", (10, 10), &mut found)?;
     let delays = found.remove("fanout_ms").unwrap_or_default();
     let lost: f64 = found.remove("fanout_lost_sessions").iter().flatten().sum();
     let note = format!(
@@ -116,38 +117,49 @@ fn subscribers(programs: &Path, report: Report) -> anyhow::Result<()> {
 }
 
 /// A session's start against that of a bare connection.
-fn handshakes(programs: &Path, report: Report) -> anyhow::Result<()> {
+fn handshakes(loads: Loads<'_>, report: Report) -> anyhow::Result<()> {
     let mut found = BTreeMap::new();
-    measure(programs, "handshakes", (1, 1), &mut found)?;
+    loads.measure("handshakes", (1, 1), &mut found)?;
     let ratios = found.remove("handshake_ratio").unwrap_or_default();
     let note = "starts a second of sessions, up to both sides' consent, by those of bare quinn connections with the same TLS; alternating";
     let line = Line::new(GROUP, "handshake_ratio", "ratio").note(note);
     report.print(&line.samples(&ratios))
 }
 
-/// Runs `load sync` in a process of its own, and adds what it found.
-fn measure(
-    programs: &Path,
-    what: &str,
-    (services, backends): (u32, u32),
-    found: &mut BTreeMap<String, Vec<f64>>,
-) -> anyhow::Result<()> {
-    let output = Command::new(programs.join("xtask"))
-        .args(["load", "sync", what])
-        .args(["--services", &services.to_string()])
-        .args(["--backends", &backends.to_string()])
-        .output()
-        .context("running the load")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+/// How `load sync` is run.
+#[derive(Clone, Copy)]
+struct Loads<'a> {
+    programs: &'a Path,
+    /// Whether few repetitions suffice.
+    quick: bool,
+}
+
+impl Loads<'_> {
+    /// Runs it in a process of its own, and adds what it found.
+    fn measure(
+        self,
+        what: &str,
+        (services, backends): (u32, u32),
+        found: &mut BTreeMap<String, Vec<f64>>,
+    ) -> anyhow::Result<()> {
+        let output = Command::new(self.programs.join("xtask"))
+            .args(["load", "sync", what])
+            .args(["--services", &services.to_string()])
+            .args(["--backends", &backends.to_string()])
+            .args(self.quick.then_some("--quick"))
+            .output()
+            .context("running the load")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let text = String::from_utf8(output.stdout).context("reading what the load found")?;
+        for line in text.lines() {
+            let (name, number) = line
+                .split_once(' ')
+                .context("a name and a number were expected")?;
+            let number = number.parse().context("a number was expected")?;
+            found.entry(name.to_owned()).or_default().push(number);
+        }
+        Ok(())
     }
-    let text = String::from_utf8(output.stdout).context("reading what the load found")?;
-    for line in text.lines() {
-        let (name, number) = line
-            .split_once(' ')
-            .context("a name and a number were expected")?;
-        let number = number.parse().context("a number was expected")?;
-        found.entry(name.to_owned()).or_default().push(number);
-    }
-    Ok(())
 }

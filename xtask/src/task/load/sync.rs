@@ -36,7 +36,7 @@ pub(crate) enum Measure {
     Handshakes,
 }
 
-/// What the peer shares.
+/// What the peer shares, and how often it is measured.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Size {
     /// Services.
@@ -45,6 +45,16 @@ pub(crate) struct Size {
     /// Endpoints of each.
     #[arg(long, default_value_t = 500)]
     backends: u32,
+    /// Fewer repetitions of what takes long.
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Size {
+    /// So many repetitions, or fewer for a quick look.
+    fn times(self, often: u32, quick: u32) -> u32 {
+        if self.quick { quick } else { often }
+    }
 }
 
 /// Changes whose way is measured one by one.

@@ -28,8 +28,9 @@ const AT_ONCE: usize = 50;
 /// How long they are left alone, but for heartbeats.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Changes, one after the other.
+/// Changes, one after the other, also for a quick look.
 const CHANGES: u32 = 100;
+const QUICK_CHANGES: u32 = 50;
 
 /// The time between two changes.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -57,7 +58,7 @@ pub(super) async fn subscribers(size: Size) -> anyhow::Result<Found> {
         ("bytes_per_idle_session", each),
         ("idle_sessions_cpus", busy.cpus()?),
     ];
-    for number in 0..CHANGES {
+    for number in 0..size.times(CHANGES, QUICK_CHANGES) {
         tokio::time::sleep(PAUSE).await;
         let started = Instant::now();
         let newest = publisher.change([number]).await?;

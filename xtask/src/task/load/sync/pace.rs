@@ -37,8 +37,9 @@ const PEERS: u32 = 250;
 /// The changes a second of all peers together.
 const PEERS_RATE: u32 = 325;
 
-/// How long these go on.
-const PEERS_TRIAL: Duration = Duration::from_secs(10);
+/// How many seconds these go on, also for a quick look.
+const PEERS_SECONDS: u32 = 10;
+const QUICK_PEERS_SECONDS: u32 = 5;
 
 /// The most changes a second that one session carries in time.
 pub(super) async fn sustained(size: Size) -> anyhow::Result<Found> {
@@ -78,7 +79,8 @@ pub(super) async fn peers(size: Size) -> anyhow::Result<Found> {
     }
     subscriber.until_all(&publishers).await?;
     let busy = Busy::start()?;
-    let changes = tokio::spawn(change_in_turn(publishers));
+    let seconds = size.times(PEERS_SECONDS, QUICK_PEERS_SECONDS);
+    let changes = tokio::spawn(change_in_turn(publishers, seconds));
     let (sent, arrived) = subscriber.follow(changes).await?;
     let cpus = busy.cpus()?;
     let took = delays(&sent, &arrived).into_iter();
@@ -117,9 +119,9 @@ async fn change_at(publisher: Publisher, rate: u32, first: u32) -> anyhow::Resul
 }
 
 /// One change at a time, of one peer after the other.
-async fn change_in_turn(publishers: Vec<Publisher>) -> anyhow::Result<Vec<Stamp>> {
+async fn change_in_turn(publishers: Vec<Publisher>, seconds: u32) -> anyhow::Result<Vec<Stamp>> {
     let mut ticks = interval(Duration::from_secs(1) / PEERS_RATE);
-    let count = PEERS_RATE * u32::try_from(PEERS_TRIAL.as_secs())?;
+    let count = PEERS_RATE * seconds;
     let mut sent = Vec::new();
     for (number, publisher) in (0..count).zip(publishers.iter().cycle()) {
         ticks.tick().await;
