@@ -14,3 +14,5 @@ pub mod manifest;
 mod object;
 pub mod sink;
 pub mod source;
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,6 @@
 //! Tests that the types and the definitions in the chart agree, both ways.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use apiserver_double::{ApiServer, Settings};
 use k8s_openapi::{
@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::testing::definition;
 
 #[tokio::test]
 async fn service_exports_agree_with_their_definition() {
@@ -25,7 +26,7 @@ async fn service_exports_agree_with_their_definition() {
             conditions: vec![condition("Valid")],
         }),
     };
-    agree("serviceexports.yaml", &object);
+    agree("serviceexports", &object);
 }
 
 #[tokio::test]
@@ -58,7 +59,7 @@ async fn service_imports_agree_with_their_definition() {
             conditions: vec![condition("Ready")],
         }),
     };
-    agree("serviceimports.yaml", &object);
+    agree("serviceimports", &object);
 }
 
 #[tokio::test]
@@ -104,12 +105,12 @@ async fn cluster_links_agree_with_their_definition() {
             conditions: vec![condition("Connected")],
         }),
     };
-    agree("clusterlinks.yaml", &object);
+    agree("clusterlinks", &object);
 }
 
 #[tokio::test]
 async fn a_cluster_link_that_cannot_work_is_refused_with_a_reason() {
-    let server = server("clusterlinks.yaml");
+    let server = server("clusterlinks");
     let link = |name: &str, spec: Value| {
         json!({"apiVersion": "isthmus.io/v1alpha1", "kind": "ClusterLink",
         "metadata": {"name": name}, "spec": spec})
@@ -198,12 +199,6 @@ fn server(file: &str) -> ApiServer {
     let server = ApiServer::start(Settings::default()).unwrap();
     server.apply(&definition(file)).unwrap();
     server
-}
-
-fn definition(file: &str) -> Value {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../helm/isthmus/crds");
-    let text = std::fs::read_to_string(folder.join(file)).unwrap();
-    serde_yaml::from_str(&text).unwrap()
 }
 
 fn properties(schema: &Value, path: &str, found: &mut BTreeSet<String>) {

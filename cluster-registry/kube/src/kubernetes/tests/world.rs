@@ -1,6 +1,6 @@
 //! API servers with objects in them, and a running source of one, followed.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use apiserver_double::{ApiServer, Settings};
 use cluster_registry::{
@@ -8,17 +8,17 @@ use cluster_registry::{
     name::ClusterName,
     resource::{Resource, ResourceId},
 };
-use kube::{
-    Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    core::{ApiResource, GroupVersionKind},
-};
+use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{kubernetes::KubernetesSource, source::SourceEvent};
+pub(super) use crate::testing::definition;
+use crate::{
+    kubernetes::KubernetesSource,
+    source::SourceEvent,
+    testing::{self, client},
+};
 
 /// Long enough for a busy machine and a few attempts; nothing waits as long when all is well.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,12 +55,6 @@ pub(super) fn objects(running: &Running) -> Vec<&String> {
     names
         .filter(|name| !name.starts_with("namespace "))
         .collect()
-}
-
-pub(super) fn definition(file: &str) -> Value {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../helm/isthmus/crds");
-    let text = std::fs::read_to_string(folder.join(format!("{file}.yaml"))).unwrap();
-    serde_yaml::from_str(&text).unwrap()
 }
 
 pub(super) fn service(name: &str, cluster_ip: &str) -> Value {
@@ -108,10 +102,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(kubeconfig: Value) -> Self {
-        let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let client = Client::try_from(config.unwrap()).unwrap();
+        let client = client(kubeconfig).await;
         let world = Self { client };
         world
             .set(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}))
@@ -120,30 +111,11 @@ impl World {
     }
 
     pub(super) async fn set(&self, object: Value) {
-        let (api, name) = self.api(&object);
-        let params = PatchParams::apply("test").force();
-        api.patch(&name, &params, &Patch::Apply(&object))
-            .await
-            .unwrap();
+        testing::set(&self.client, &object).await;
     }
 
     pub(super) async fn delete(&self, object: Value) {
-        let (api, name) = self.api(&object);
-        api.delete(&name, &DeleteParams::default()).await.unwrap();
-    }
-
-    pub(super) fn api(&self, object: &Value) -> (Api<DynamicObject>, String) {
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let version = text(&object["apiVersion"]);
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let kind = GroupVersionKind::gvk(group, version, &text(&object["kind"]));
-        let resource = ApiResource::from_gvk(&kind);
-        let client = self.client.clone();
-        let api = match object["metadata"]["namespace"].as_str() {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        (api, text(&object["metadata"]["name"]))
+        testing::delete(&self.client, &object).await;
     }
 }
 
@@ -161,10 +133,7 @@ pub(super) struct Running {
 }
 
 pub(super) async fn start(kubeconfig: Value) -> Running {
-    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    let client = Client::try_from(config.unwrap()).unwrap();
+    let client = client(kubeconfig).await;
     let (events_tx, events) = mpsc::channel(8);
     let shutdown = CancellationToken::new();
     Running {

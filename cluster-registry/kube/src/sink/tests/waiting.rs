@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{objects::NAMESPACE, world::Cluster};
-use crate::api::{ServiceExport, ServiceImport};
+use crate::{
+    api::{ServiceExport, ServiceImport},
+    testing::api_of,
+};
 
 /// Long enough for a busy machine; nothing waits as long when all is well.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -71,7 +74,7 @@ impl Cluster {
 
     /// Waits until an object has a condition of this status, if the API server keeps such.
     pub(super) async fn until_true(&self, object: &Value, kind: &str) {
-        let (api, name) = self.api(object);
+        let (api, name) = api_of(&self.client, object);
         let is_so = |object: Option<&DynamicObject>| {
             let conditions = object.and_then(|o| o.data["status"]["conditions"].as_array());
             let mut conditions = conditions.into_iter().flatten();

@@ -1,18 +1,13 @@
 //! Clusters with an API server, a source, a merge and a sink each; what one exports, the others hear at once.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use apiserver_double::{AnyServer, ApiServer};
 use cluster_registry::{
     link::LinkStatus, mcs::addresses::Allocator, name::ClusterName, view::View,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    core::{ApiResource, GroupVersionKind},
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +20,7 @@ use super::{
 use crate::{
     kubernetes::KubernetesSource,
     sink::{LinkStatuses, Settings, Sink},
+    testing::{self, client, definition},
 };
 
 /// One cluster.
@@ -182,30 +178,11 @@ impl Cluster {
     }
 
     pub(super) async fn set(&self, object: Value) {
-        let (api, name) = self.api(&object);
-        let params = PatchParams::apply("test").force();
-        api.patch(&name, &params, &Patch::Apply(&object))
-            .await
-            .unwrap();
+        testing::set(&self.client, &object).await;
     }
 
     pub(super) async fn delete(&self, object: Value) {
-        let (api, name) = self.api(&object);
-        api.delete(&name, &DeleteParams::default()).await.unwrap();
-    }
-
-    pub(super) fn api(&self, object: &Value) -> (Api<DynamicObject>, String) {
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let version = text(&object["apiVersion"]);
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let kind = GroupVersionKind::gvk(group, version, &text(&object["kind"]));
-        let resource = ApiResource::from_gvk(&kind);
-        let client = self.client.clone();
-        let api = match object["metadata"]["namespace"].as_str() {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        (api, text(&object["metadata"]["name"]))
+        testing::delete(&self.client, &object).await;
     }
 
     pub(super) fn tell_link(&self, cluster: &str, status: LinkStatus) {
@@ -214,17 +191,4 @@ impl Cluster {
             Arc::make_mut(links.get_or_insert_default()).insert(name, status);
         });
     }
-}
-
-async fn client(kubeconfig: Value) -> Client {
-    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    Client::try_from(config.unwrap()).unwrap()
-}
-
-fn definition(file: &str) -> Value {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../helm/isthmus/crds");
-    let text = std::fs::read_to_string(folder.join(format!("{file}.yaml"))).unwrap();
-    serde_yaml::from_str(&text).unwrap()
 }
