@@ -182,7 +182,8 @@ proptest! {
     #[test]
     fn a_digest_depends_on_what_the_range_holds_alone(
         from in 0..2_000u32,
-        length in 0..2_000u32,
+        // Sessions refuse empty ranges.
+        length in 1..2_000u32,
         elsewhere in 2_500..3_000u32,
     ) {
         let range = KeyRange {
