@@ -12,10 +12,12 @@
     )
 )]
 
+pub mod claims;
 pub mod cluster;
 pub mod digest;
 pub mod dns;
 pub mod endpoint;
+pub mod frontend;
 pub mod import;
 mod intern;
 pub mod link;

@@ -6,6 +6,7 @@
 //!
 //! Long because the map is one data structure, and reading it in parts would hide how its levels split and share.
 
+mod differences;
 mod iter;
 mod node;
 
@@ -166,14 +167,6 @@ impl<K, V> SharedMap<K, V> {
     pub fn values(&self) -> impl Iterator<Item = &V> + Clone {
         self.iter().map(|(_, value)| value)
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        match (&self.root, &other.root) {
-            (Node::Leaf(one), Node::Leaf(two)) => Arc::ptr_eq(one, two),
-            (Node::Branch(one), Node::Branch(two)) => Arc::ptr_eq(one, two),
-            (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => false,
-        }
-    }
 }
 
 impl<K, V> Clone for SharedMap<K, V> {
@@ -199,7 +192,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SharedMap<K, V> {
 
 impl<K: PartialEq, V: PartialEq> PartialEq for SharedMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && (self.is_same(other) || self.iter().eq(other))
+        self.len == other.len && (self.root.is_same(&other.root) || self.iter().eq(other))
     }
 }
 

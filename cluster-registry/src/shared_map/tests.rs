@@ -41,6 +41,45 @@ proptest! {
             check_shape(&map.root, true)?;
         }
     }
+
+    #[test]
+    fn differences_are_those_of_plain_maps(
+        first in prop::collection::btree_map(0..600u16, 0..3u8, 0..400),
+        steps in prop::collection::vec((0..600u16, prop::option::of(0..3u8)), 0..400),
+    ) {
+        let old: SharedMap<u16, u8> = first.into_iter().collect();
+        let mut new = old.clone();
+        for (key, value) in steps {
+            match value {
+                Some(value) => drop(new.insert(key, value)),
+                None => drop(new.remove(&key)),
+            }
+        }
+        let expected: Vec<u16> = (0..600).filter(|key| old.get(key) != new.get(key)).collect();
+        for (one, other) in [(&new, &old), (&old, &new)] {
+            let found: Vec<u16> = one.differences(other, PartialEq::eq).copied().collect();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_difference_is_found_without_looking_at_what_is_shared() {
+    let old: SharedMap<u32, u32> = (0..100_000).map(|n| (2 * n, 0)).collect();
+    let mut new = old.clone();
+    let expected = [7, 20_000, 20_001, 199_998];
+    new.insert(7, 0);
+    new.insert(20_000, 1);
+    new.insert(20_001, 0);
+    new.remove(&199_998);
+    let compared = std::cell::Cell::new(0);
+    let found = new.differences(&old, |one, other| {
+        compared.set(compared.get() + 1);
+        one == other
+    });
+
+    assert!(found.eq(&expected));
+    assert!(compared.get() < 200, "{} of 100,000", compared.get());
 }
 
 #[test]

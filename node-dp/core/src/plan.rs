@@ -4,7 +4,6 @@
 //! changes to that part alone, so the cost of a change does not grow with the number of services.
 
 mod backends;
-mod claims;
 mod frontends;
 mod groups;
 mod maglev;
@@ -16,6 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
+    claims::Claims,
     name::{ClusterName, NodeName, ServiceName},
     view::{MergedService, View},
 };
@@ -29,7 +29,6 @@ use crate::{
 };
 
 use backends::Here;
-use claims::Claims;
 use frontends::{Wanted, frontends, unsupported};
 pub use problem::Problem;
 
@@ -42,7 +41,7 @@ pub struct Planner {
     node: Option<NodeName>,
     allocations: Allocations,
     image: Image,
-    claims: Claims,
+    claims: Claims<FrontendKey>,
     /// Clusters that the view no longer names and that services may still use.
     leaving: BTreeSet<ClusterName>,
     problems: BTreeMap<ServiceName, Vec<Problem>>,
@@ -203,7 +202,7 @@ impl Planner {
         let serves_outside = self.node.is_some();
         for name in names.iter() {
             let service = view.services.get(name);
-            let age = service.map(|service| frontends::age(service));
+            let age = service.map(|service| service.age());
             let wanted = service
                 .into_iter()
                 .flat_map(|service| frontends(service, serves_outside));

@@ -7,8 +7,8 @@ use std::{
 
 use cluster_registry::{
     name::ClusterName,
-    service::{IpMode, Protocol, Service, ServicePort, Timestamp},
-    traffic::{IpFamily, TrafficPolicy},
+    service::{Protocol, Service, ServicePort},
+    traffic::TrafficPolicy,
     view::{Endpoints, MergedService},
 };
 use ipnet::IpNet;
@@ -101,13 +101,6 @@ pub(super) fn frontends(
         .filter(move |wanted| asked.insert(wanted.frontend))
 }
 
-/// When the service that asks for frontends was made: of two that ask for one, the older has it.
-pub(super) fn age(service: &MergedService) -> Timestamp {
-    let import = service.import.as_ref().map(|import| import.oldest.created);
-    let local = service.local.as_ref().map(|service| service.created);
-    local.or(import).unwrap_or_default()
-}
-
 /// The ports of a service that sockets do not translate.
 pub(super) fn unsupported(service: &MergedService) -> impl Iterator<Item = Problem> {
     let local = service.local.as_deref();
@@ -146,20 +139,12 @@ fn at<'a>(
 /// A load balancer that ends connections, or that lets in only some, keeps its place: sockets would pass by it.
 fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone {
     let exposure = service.exposure.as_deref();
-    let external = exposure.into_iter().flat_map(|e| &e.external_ips).copied();
-    let balanced = exposure
-        .into_iter()
-        .filter(|exposure| exposure.source_ranges.is_empty())
-        .flat_map(|exposure| &exposure.load_balancer)
-        .filter(|address| address.mode == IpMode::Vip)
-        .map(|address| address.ip);
-    let outside = external
-        .chain(balanced)
-        .filter(|ip| !service.cluster_ips.contains(ip));
-    let families = service.ip_families;
-    let outside =
-        outside.filter(move |ip| families.is_empty() || families.contains(IpFamily::of(*ip)));
-    service.cluster_ips.iter().copied().chain(outside)
+    let is_open = exposure.is_none_or(|exposure| exposure.source_ranges.is_empty());
+    let outside = service.outside_ips();
+    let outside = outside.filter(move |(_, is_balanced)| is_open || !is_balanced);
+    let outside = outside.map(|(ip, _)| ip);
+    let own = service.cluster_ips.iter().copied();
+    own.chain(outside.filter(|ip| !service.cluster_ips.contains(ip)))
 }
 
 /// Where clients from outside reach a service: at its node ports, its external IPs, and its load balancer's addresses.
@@ -170,21 +155,12 @@ fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
         TrafficPolicy::Cluster => Reach::Outside,
         TrafficPolicy::Local => Reach::OutsideLocal,
     };
-    let balanced = exposure
-        .into_iter()
-        .flat_map(|exposure| &exposure.load_balancer)
-        .filter(|address| address.mode == IpMode::Vip)
-        .map(|address| (address.ip, true));
-    let external = exposure.into_iter().flat_map(|e| &e.external_ips);
-    let outside: Vec<(IpAddr, bool)> = balanced
-        .chain(external.map(|ip| (*ip, false)))
-        .filter(|(ip, _)| has_family(service, *ip))
-        .collect();
+    let outside: Vec<(IpAddr, bool)> = service.outside_ips().collect();
     let any = [
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     ];
-    let any = any.into_iter().filter(|ip| has_family(service, *ip));
+    let any = any.into_iter().filter(|ip| service.has_family_of(*ip));
     let ports = service.ports.iter();
     let ports = ports.filter(|port| is_supported(port.protocol));
     ports.flat_map(move |port| {
@@ -204,16 +180,6 @@ fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
                 is_balanced,
             })
     })
-}
-
-/// Whether a service is of the family of an address; one that does not say has those of its cluster IPs.
-fn has_family(service: &Service, ip: IpAddr) -> bool {
-    let families = service.ip_families;
-    if families.is_empty() {
-        let mut own = service.cluster_ips.iter();
-        return own.any(|own| own.is_ipv4() == ip.is_ipv4());
-    }
-    families.contains(IpFamily::of(ip))
 }
 
 fn is_supported(protocol: Protocol) -> bool {
