@@ -67,6 +67,7 @@ WRITES = {
         ("create", "endpointslices.discovery.k8s.io"),
         ("patch", "endpointslices.discovery.k8s.io"),
         ("delete", "endpointslices.discovery.k8s.io"),
+        ("patch", "services/status"),
         ("patch", "clusterlinks/status.isthmus.io"),
         ("create", "events.events.k8s.io"),
         ("patch", "events.events.k8s.io"),

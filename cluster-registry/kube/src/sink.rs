@@ -8,6 +8,7 @@ mod condition;
 mod election;
 mod existing;
 mod exports;
+mod frontends;
 mod imports;
 mod lease;
 mod links;

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::name::{ClusterName, ServiceName};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::{
+    api::{core::v1::Service, discovery::v1::EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
-use super::{plan::Objects, slices::IMPORT_LABEL};
+use super::{frontends, plan::Objects, slices::IMPORT_LABEL};
 use crate::{
     api::{ClusterLink, ServiceExport, ServiceImport},
     following::{Failure, Told},
@@ -19,6 +22,7 @@ pub(super) enum News {
     Import(Told<ServiceImport>),
     Slice(Told<EndpointSlice>),
     Link(Told<ClusterLink>),
+    Service(Told<Service>),
 }
 
 /// A kind that is watched.
@@ -28,6 +32,16 @@ enum Kind {
     Import,
     Slice,
     Link,
+    Service,
+}
+
+/// What counts here of a Service of this cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct OwnService {
+    /// Its uid and generation, and nothing else.
+    pub(super) metadata: ObjectMeta,
+    /// The condition that is ours, if it has it.
+    pub(super) condition: Option<Condition>,
 }
 
 /// The objects.
@@ -36,6 +50,7 @@ pub(super) struct Existing {
     by_service: BTreeMap<ServiceName, Objects>,
     service_by_slice: BTreeMap<(String, String), ServiceName>,
     links: BTreeMap<ClusterName, ClusterLink>,
+    own: BTreeMap<ServiceName, OwnService>,
     /// What a running list has named, as namespace and name.
     listing: BTreeMap<Kind, BTreeSet<(String, String)>>,
     /// The kinds of which all objects are known.
@@ -58,8 +73,13 @@ impl Existing {
         &self.links
     }
 
-    /// Whether what is there of services is known, so that what is missing can be told.
-    pub(super) fn knows_services(&self) -> bool {
+    /// This cluster's Service of a name.
+    pub(super) fn own(&self, name: &ServiceName) -> Option<&OwnService> {
+        self.own.get(name)
+    }
+
+    /// Whether what is there of exports and imports is known, so that what is missing can be told.
+    pub(super) fn knows_imports(&self) -> bool {
         [Kind::Export, Kind::Import, Kind::Slice]
             .iter()
             .all(|kind| self.complete.contains(kind))
@@ -79,6 +99,7 @@ impl Existing {
             News::Import(told) => self.handle_told(Kind::Import, told, Self::set_import),
             News::Slice(told) => self.handle_told(Kind::Slice, told, Self::set_slice),
             News::Link(told) => self.handle_told(Kind::Link, told, Self::set_link),
+            News::Service(told) => self.handle_told(Kind::Service, told, Self::set_service),
         }
     }
 
@@ -138,6 +159,7 @@ impl Existing {
                     slices.map(|slice| (name.namespace.to_string(), slice.clone()))
                 })
                 .collect(),
+            Kind::Service => self.own.keys().map(of_service).collect(),
             Kind::Link => {
                 let links = self.links.keys();
                 links
@@ -202,6 +224,21 @@ impl Existing {
         };
     }
 
+    pub(super) fn set_service(&mut self, namespace: &str, name: &str, service: Option<Service>) {
+        let Ok(name) = ServiceName::parse(namespace, name) else {
+            return;
+        };
+        let own = service.map(OwnService::from);
+        if self.own.get(&name) == own.as_ref() {
+            return;
+        }
+        self.touched.insert(name.clone());
+        match own {
+            Some(own) => self.own.insert(name, own),
+            None => self.own.remove(&name),
+        };
+    }
+
     fn change(&mut self, name: ServiceName, change: impl FnOnce(&mut Objects)) {
         let objects = self.by_service.entry(name.clone()).or_default();
         change(objects);
@@ -209,6 +246,21 @@ impl Existing {
             self.by_service.remove(&name);
         }
         self.touched.insert(name);
+    }
+}
+
+impl From<Service> for OwnService {
+    fn from(service: Service) -> Self {
+        let conditions = service.status.and_then(|status| status.conditions);
+        let mut conditions = conditions.into_iter().flatten();
+        Self {
+            metadata: ObjectMeta {
+                uid: service.metadata.uid,
+                generation: service.metadata.generation,
+                ..ObjectMeta::default()
+            },
+            condition: conditions.find(|condition| condition.type_ == frontends::CONDITION),
+        }
     }
 }
 

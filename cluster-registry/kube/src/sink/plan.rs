@@ -56,15 +56,58 @@ pub(super) enum Write {
     DeleteSlice(ServiceName, String),
     /// Apply a ServiceExport's status.
     ExportStatus(ServiceName, ServiceExportStatus),
-    /// Tell of a conflict, of the export with this uid.
+    /// Apply the condition of a Service that is ours, or take it away.
+    ServiceCondition(ServiceName, Option<Box<Condition>>),
+    /// Tell of a conflict, of the object with this uid.
     Event {
-        export: ServiceName,
+        about: About,
         uid: String,
         reason: String,
         message: String,
     },
     /// Apply a ClusterLink's status.
     LinkStatus(ClusterName, Box<ClusterLinkStatus>),
+}
+
+impl Write {
+    /// Whether it sets conditions that an Event tells of.
+    pub(super) fn is_condition(&self) -> bool {
+        match self {
+            Self::ExportStatus(..) | Self::ServiceCondition(..) => true,
+            Self::Import(..)
+            | Self::ImportStatus(..)
+            | Self::DeleteImport(..)
+            | Self::Slice(..)
+            | Self::DeleteSlice(..)
+            | Self::Event { .. }
+            | Self::LinkStatus(..) => false,
+        }
+    }
+}
+
+/// What an Event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum About {
+    /// The ServiceExport of this name.
+    Export(ServiceName),
+    /// The Service of this name.
+    Service(ServiceName),
+}
+
+impl About {
+    pub(super) fn name(&self) -> &ServiceName {
+        match self {
+            Self::Export(name) | Self::Service(name) => name,
+        }
+    }
+
+    /// Its kind, for people.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Export(_) => "ServiceExport",
+            Self::Service(_) => "Service",
+        }
+    }
 }
 
 /// What plans of services have in common.
@@ -256,7 +299,7 @@ fn write_export(
     }
     if let Some(conflict) = exports::news(&conditions, old) {
         writes.push(Write::Event {
-            export: name.clone(),
+            about: About::Export(name.clone()),
             uid: export.metadata.uid.clone().unwrap_or_default(),
             // An Event has one reason, which must be one word.
             reason: conflict
@@ -294,7 +337,11 @@ pub(super) fn link(
     (!is_same).then(|| Write::LinkStatus(name.clone(), Box::new(status)))
 }
 
-fn subject<'a>(existing: &'a [Condition], metadata: &ObjectMeta, now: Timestamp) -> Subject<'a> {
+pub(super) fn subject<'a>(
+    existing: &'a [Condition],
+    metadata: &ObjectMeta,
+    now: Timestamp,
+) -> Subject<'a> {
     Subject {
         existing,
         generation: metadata.generation,

@@ -10,6 +10,7 @@ use cluster_registry::{
     link::LinkStatus,
     mcs::addresses::Allocator,
     name::{ClusterName, ServiceName},
+    shared_map::SharedMap,
     view::View,
 };
 use futures_util::{
@@ -28,6 +29,7 @@ use tokio::{
 
 use super::{
     existing::{Existing, News},
+    frontends::Frontends,
     plan::{self, Context, Objects, Write},
     settled::{Mark, Settled},
     watches,
@@ -68,6 +70,9 @@ pub(super) struct Publisher {
     /// Whether what imports have was adopted, so that none is given twice.
     has_adopted: bool,
     seen: Option<Arc<View>>,
+    frontends: Frontends,
+    /// Whether all that is there of exports and imports was known when it was last planned.
+    knew_imports: bool,
     due: BTreeSet<ServiceName>,
     links_due: bool,
     failed: BTreeSet<ServiceName>,
@@ -90,6 +95,8 @@ impl Publisher {
             versions: Versions::default(),
             has_adopted: false,
             seen: None,
+            frontends: Frontends::default(),
+            knew_imports: false,
             due: BTreeSet::new(),
             links_due: true,
             failed: BTreeSet::new(),
@@ -129,7 +136,11 @@ impl Publisher {
             match &news {
                 News::Export(Told::Event(_)) => self.versions.exports = *version,
                 News::Import(Told::Event(_)) => self.versions.imports = *version,
-                News::Export(_) | News::Import(_) | News::Slice(_) | News::Link(_) => {}
+                News::Export(_)
+                | News::Import(_)
+                | News::Slice(_)
+                | News::Link(_)
+                | News::Service(_) => {}
             }
         }
         self.existing.handle(news);
@@ -143,13 +154,15 @@ impl Publisher {
         let view = self.inputs.views.borrow_and_update().clone();
         if let Some(view) = view
             && let Some(links) = &links
-            && self.existing.knows_services()
         {
             self.note_view_changes(&view);
-            self.note_awaited(links);
-            self.adopt();
+            self.note_imports_known(&view);
+            if self.knew_imports {
+                self.note_awaited(links);
+                self.adopt();
+            }
             for name in std::mem::take(&mut self.due) {
-                let planned = self.plan_service(&view, &name);
+                let planned = self.plan_name(&view, &name);
                 writes.push(planned);
             }
         }
@@ -170,29 +183,23 @@ impl Publisher {
     /// Makes due whatever differs between the last view and this one.
     fn note_view_changes(&mut self, view: &Arc<View>) {
         let old = self.seen.replace(Arc::clone(view));
-        let Some(old) = old else {
+        let none = SharedMap::new();
+        let old = old.as_ref().map_or(&none, |old| &old.services);
+        for name in view.services.differences(old, Arc::ptr_eq) {
+            self.due.insert(name.clone());
+            self.frontends.note(view, name, &mut self.due);
+        }
+    }
+
+    /// Makes everything due once what is there of exports and imports is known.
+    fn note_imports_known(&mut self, view: &View) {
+        let knows = self.existing.knows_imports();
+        if knows && !self.knew_imports {
             self.due.extend(view.services.keys().cloned());
-            self.due
-                .extend(self.existing.services().map(|(name, _)| name.clone()));
-            return;
-        };
-        if Arc::ptr_eq(&old, view) {
-            return;
+            let existing = self.existing.services().map(|(name, _)| name.clone());
+            self.due.extend(existing);
         }
-        for (name, service) in view.services.iter() {
-            let is_same = old
-                .services
-                .get(name)
-                .is_some_and(|old| Arc::ptr_eq(old, service));
-            if !is_same {
-                self.due.insert(name.clone());
-            }
-        }
-        let gone = old
-            .services
-            .keys()
-            .filter(|name| !view.services.contains_key(name));
-        self.due.extend(gone.cloned());
+        self.knew_imports = knows;
     }
 
     /// Makes due again what was left as it is because of peers that are awaited no longer.
@@ -231,6 +238,18 @@ impl Publisher {
         }
     }
 
+    /// What to write about all objects of one service's name.
+    fn plan_name(&mut self, view: &View, name: &ServiceName) -> Vec<Write> {
+        let context = context(&self.inputs, self.versions);
+        let own = self.existing.own(name);
+        let mut writes = self.frontends.writes(name, own, context);
+        if self.knew_imports {
+            writes.append(&mut self.plan_service(view, name));
+        }
+        self.settled.leave_out(name, &self.existing, &mut writes);
+        writes
+    }
+
     fn plan_service(&mut self, view: &View, name: &ServiceName) -> Vec<Write> {
         let none = Objects::default();
         let objects = self.existing.objects(name).unwrap_or(&none);
@@ -246,14 +265,8 @@ impl Publisher {
                 Ok(Vec::new())
             }
         };
-        let context = Context {
-            own: &self.inputs.cluster,
-            version: self.versions.imports,
-            now: Timestamp::now(),
-        };
-        let mut writes = plan::service(name, service, objects, &addresses, context);
-        self.settled.leave_out(name, objects, &mut writes);
-        writes
+        let context = context(&self.inputs, self.versions);
+        plan::service(name, service, objects, &addresses, context)
     }
 
     /// Carries writes out, those of one thing in their order and those of different things side by side.
@@ -319,9 +332,20 @@ impl Publisher {
             Written::Slice(name, slice, object) => {
                 existing.set_slice(name.namespace.as_str(), &slice, object.map(|o| *o));
             }
+            Written::Service(name, service) => {
+                existing.set_service(name.namespace.as_str(), name.name.as_str(), Some(*service));
+            }
             Written::Link(name, link) => existing.set_link("", name.as_str(), Some(*link)),
             Written::Nothing => {}
         }
+    }
+}
+
+fn context(inputs: &Inputs, versions: Versions) -> Context<'_> {
+    Context {
+        own: &inputs.cluster,
+        version: versions.imports,
+        now: Timestamp::now(),
     }
 }
 
@@ -337,7 +361,11 @@ fn about(write: &Write) -> (Option<ServiceName>, String) {
             format!("EndpointSlice {slice} of {name}"),
         ),
         Write::ExportStatus(name, _) => (Some(name.clone()), format!("ServiceExport {name}")),
-        Write::Event { export, .. } => (Some(export.clone()), format!("Event on {export}")),
+        Write::ServiceCondition(name, _) => (Some(name.clone()), format!("Service {name}")),
+        Write::Event { about, .. } => {
+            let (kind, name) = (about.kind(), about.name());
+            (Some(name.clone()), format!("Event on {kind} {name}"))
+        }
         Write::LinkStatus(name, _) => (None, format!("ClusterLink {name}")),
     }
 }

@@ -13,10 +13,7 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 
-use super::{
-    existing::Existing,
-    plan::{Objects, Write},
-};
+use super::{existing::Existing, plan::Write};
 use crate::api::ClusterLink;
 
 /// A part of the objects of one service's name that is written by itself.
@@ -26,6 +23,7 @@ enum Part {
     ImportStatus,
     ExportStatus,
     Slice(String),
+    ServiceCondition,
 }
 
 /// What a write was about.
@@ -73,6 +71,15 @@ impl Mark {
                 let part = Part::Slice(slice.metadata.name.clone().unwrap_or_default());
                 (of_service(name, part), digest(slice))
             }
+            Write::ServiceCondition(name, condition) => {
+                let all = timeless(
+                    condition
+                        .as_deref()
+                        .map(std::slice::from_ref)
+                        .unwrap_or_default(),
+                );
+                (of_service(name, Part::ServiceCondition), digest(&all))
+            }
             Write::LinkStatus(name, status) => {
                 let mut status = status.clone();
                 status.conditions = timeless(&status.conditions);
@@ -89,10 +96,10 @@ impl Settled {
     pub(super) fn note(&mut self, mark: Mark, existing: &Existing) {
         match mark.target {
             Target::Service(name, part) => {
-                let Some(objects) = existing.objects(&name) else {
+                let Some(kept) = kept(existing, &name, &part) else {
                     return;
                 };
-                let answer = (mark.digest, kept(objects, &part));
+                let answer = (mark.digest, kept);
                 let answers = self.services.entry(name).or_default();
                 answers.insert(part, answer);
             }
@@ -108,13 +115,12 @@ impl Settled {
     pub(super) fn leave_out(
         &mut self,
         name: &ServiceName,
-        objects: &Objects,
+        existing: &Existing,
         writes: &mut Vec<Write>,
     ) {
         let Some(answers) = self.services.get_mut(name) else {
             return;
         };
-        answers.retain(|part, _| objects.has(part));
         writes.retain(|write| {
             let Some(Mark {
                 target: Target::Service(_, part),
@@ -123,8 +129,14 @@ impl Settled {
             else {
                 return true;
             };
-            answers.get(&part) != Some(&(digest, kept(objects, &part)))
+            let answer = kept(existing, name, &part).map(|kept| (digest, kept));
+            answer.is_none() || answers.get(&part) != answer.as_ref()
         });
+        answers.retain(|part, _| kept(existing, name, part).is_some());
+        // What was told stays told.
+        if !writes.iter().any(Write::is_condition) {
+            writes.retain(|write| !matches!(write, Write::Event { .. }));
+        }
         if answers.is_empty() {
             self.services.remove(name);
         }
@@ -143,45 +155,40 @@ impl Settled {
     }
 }
 
-impl Objects {
-    fn has(&self, part: &Part) -> bool {
-        match part {
-            Part::Import | Part::ImportStatus => self.import.is_some(),
-            Part::ExportStatus => self.export.is_some(),
-            Part::Slice(name) => self.slices.contains_key(name),
-        }
-    }
-}
-
 fn of_service(name: &ServiceName, part: Part) -> Target {
     Target::Service(name.clone(), part)
 }
 
-/// A digest of what the server has of a part.
-fn kept(objects: &Objects, part: &Part) -> u64 {
-    match part {
+/// A digest of what the server has of a part; `None` when it has no such object.
+fn kept(existing: &Existing, name: &ServiceName, part: &Part) -> Option<u64> {
+    let objects = existing.objects(name);
+    let import = || objects.and_then(|objects| objects.import.as_ref());
+    Some(match part {
         Part::Import => {
-            let import = objects.import.as_ref();
-            digest(&import.map(|o| (&o.spec, &o.metadata.labels, &o.metadata.annotations)))
+            let import = import()?;
+            let metadata = &import.metadata;
+            digest(&(&import.spec, &metadata.labels, &metadata.annotations))
         }
         Part::ImportStatus => {
-            let status = objects.import.as_ref().and_then(|o| o.status.as_ref());
+            let status = import()?.status.as_ref();
             digest(&status.map(|status| (&status.clusters, timeless(&status.conditions))))
         }
         Part::ExportStatus => {
-            let status = objects.export.as_ref().and_then(|o| o.status.as_ref());
+            let status = objects?.export.as_ref()?.status.as_ref();
             digest(&status.map(|status| timeless(&status.conditions)))
         }
-        Part::Slice(name) => digest(&objects.slices.get(name).map(|slice| {
+        Part::Slice(name) => {
+            let slice = objects?.slices.get(name)?;
             let metadata = &slice.metadata;
-            (
+            digest(&(
                 &metadata.labels,
                 &metadata.owner_references,
                 &slice.endpoints,
                 &slice.ports,
-            )
-        })),
-    }
+            ))
+        }
+        Part::ServiceCondition => digest(&timeless(existing.own(name)?.condition.as_slice())),
+    })
 }
 
 fn kept_link(link: &ClusterLink) -> u64 {

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod exchange;
+mod frontends;
 mod links;
 mod objects;
 mod replicas;

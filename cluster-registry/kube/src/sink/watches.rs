@@ -38,6 +38,7 @@ pub(super) fn news(
     let imports = McsVersion::ALL.map(|v| Api::<ServiceImport>::all_with(client.clone(), &v));
     let links = Api::<ClusterLink>::all(client.clone());
     let slices = Api::all(client.clone());
+    let services = Api::all(client.clone());
     stream::select_all([
         told(
             Following::new("serviceexports", exports.into(), config.clone()),
@@ -50,6 +51,10 @@ pub(super) fn news(
         told(
             Following::new("endpointslices", vec![slices], ours),
             News::Slice,
+        ),
+        told(
+            Following::new("services", vec![services], config.clone()),
+            News::Service,
         ),
         told(
             Following::new("clusterlinks", vec![links], config),

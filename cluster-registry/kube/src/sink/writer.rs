@@ -1,7 +1,13 @@
 //! Carries writes out, by server-side apply, and gives the objects that came of them.
 
 use cluster_registry::name::{ClusterName, ServiceName};
-use k8s_openapi::api::{core::v1::ObjectReference, discovery::v1::EndpointSlice};
+use k8s_openapi::{
+    api::{
+        core::v1::{ObjectReference, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -11,7 +17,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, plan::Write};
+use super::{
+    FIELD_MANAGER,
+    plan::{About, Write},
+};
 use crate::api::{ClusterLink, MCS_GROUP, McsVersion, ServiceExport, ServiceImport};
 
 /// The versions in which the server has the kinds of the Multi-Cluster Services API.
@@ -28,6 +37,7 @@ pub(super) enum Written {
     Export(ServiceName, Box<ServiceExport>),
     Slice(ServiceName, String, Option<Box<EndpointSlice>>),
     Link(ClusterName, Box<ClusterLink>),
+    Service(ServiceName, Box<Service>),
     /// Nothing that is watched.
     Nothing,
 }
@@ -90,24 +100,43 @@ impl Writer {
                 let link = apply_status(&api, name.as_str(), &status, ()).await?;
                 Ok(Written::Link(name, Box::new(link)))
             }
+            Write::ServiceCondition(name, condition) => {
+                let api = Api::namespaced(self.client.clone(), name.namespace.as_str());
+                let service = apply_condition(&api, name.name.as_str(), condition).await?;
+                Ok(Written::Service(name, Box::new(service)))
+            }
             Write::Event {
-                export,
+                about,
                 uid,
                 reason,
                 message,
             } => {
-                let about = reference(&export, uid, exports);
-                let event = Event {
-                    type_: EventType::Warning,
-                    reason,
-                    note: Some(message),
-                    action: "Export".to_owned(),
-                    secondary: None,
-                };
-                self.recorder.publish(&event, &about).await?;
+                let regarding = reference(&about, uid, exports);
+                self.tell(&about, &regarding, reason, message).await?;
                 Ok(Written::Nothing)
             }
         }
+    }
+
+    async fn tell(
+        &self,
+        about: &About,
+        regarding: &ObjectReference,
+        reason: String,
+        message: String,
+    ) -> kube::Result<()> {
+        let action = match about {
+            About::Export(_) => "Export",
+            About::Service(_) => "Serve",
+        };
+        let event = Event {
+            type_: EventType::Warning,
+            reason,
+            note: Some(message),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        self.recorder.publish(&event, regarding).await
     }
 
     fn of<K>(&self, name: &ServiceName, version: McsVersion) -> Api<K>
@@ -143,6 +172,19 @@ where
         .await
 }
 
+/// Applies a condition, or by applying none takes away what was applied before.
+async fn apply_condition(
+    api: &Api<Service>,
+    name: &str,
+    condition: Option<Box<Condition>>,
+) -> kube::Result<Service> {
+    let status = match condition {
+        Some(condition) => json!({"conditions": [condition]}),
+        None => json!({}),
+    };
+    apply_status(api, name, &status, ()).await
+}
+
 /// Deletes an object; one that is gone, or is another by now, is as well.
 async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> kube::Result<()>
 where
@@ -166,12 +208,17 @@ fn params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }
 
-fn reference(export: &ServiceName, uid: String, version: McsVersion) -> ObjectReference {
+fn reference(about: &About, uid: String, exports: McsVersion) -> ObjectReference {
+    let name = about.name();
+    let api_version = match about {
+        About::Export(_) => format!("{MCS_GROUP}/{}", exports.as_str()),
+        About::Service(_) => "v1".to_owned(),
+    };
     ObjectReference {
-        api_version: Some(format!("{MCS_GROUP}/{}", version.as_str())),
-        kind: Some("ServiceExport".to_owned()),
-        namespace: Some(export.namespace.to_string()),
-        name: Some(export.name.to_string()),
+        api_version: Some(api_version),
+        kind: Some(about.kind().to_owned()),
+        namespace: Some(name.namespace.to_string()),
+        name: Some(name.name.to_string()),
         uid: Some(uid),
         ..ObjectReference::default()
     }

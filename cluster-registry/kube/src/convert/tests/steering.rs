@@ -215,6 +215,18 @@ fn a_name_over_its_limit_is_no_service() {
     assert!(!named(&"a".repeat(64)));
 }
 
+#[test]
+fn a_name_over_253_bytes_is_no_node() {
+    let named = |length: usize| {
+        let name = ["a"; 127].join(".") + &"b".repeat(length - 253);
+        let given: Node = parse(json!({"metadata": {"name": name}}));
+        given.key().map_err(|error| error.to_string())
+    };
+
+    assert!(named(253).is_ok());
+    assert!(named(254).unwrap_err().contains("more than 253"));
+}
+
 fn of_spec(spec: Value) -> (RegistryService, Vec<String>) {
     service(json!({"metadata": {"name": "web"}, "spec": spec}))
 }
