@@ -22,7 +22,7 @@ use mesh_link::{
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -52,11 +52,13 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .with_context(|| format!("binding the admin server to {}", config.admin_listen))?;
+    let (refused_tx, refused) = watch::channel(Vec::new());
     let facts = Facts {
         metrics: Metrics::default(),
         readiness: Readiness::new(),
         dns_listen: dns.local_address(),
         dns_queries: Arc::new(AtomicU64::new(0)),
+        refused,
     };
     let (mut hub, ends) = Hub::new(&config, facts.clone());
     let saver = match &config.state_dir {
@@ -81,7 +83,8 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
     let mut tasks = Tasks::new();
     spawn(&mut tasks, &token, "hub", |token| hub.run(token));
     if config.source == SourceKind::Kubernetes {
-        let (publishing, token) = (Publishing::new(&config, &ends), token.clone());
+        let publishing = Publishing::new(&config, &ends, refused_tx);
+        let token = token.clone();
         tasks.spawn(async move { ("publishing", publishing.run(token).await) });
     }
     tasks.spawn(run_source(config.source, ends.source, token.clone()));

@@ -95,6 +95,8 @@ pub(crate) struct Facts {
     pub(crate) readiness: Readiness,
     pub(crate) dns_listen: Option<SocketAddr>,
     pub(crate) dns_queries: Arc<AtomicU64>,
+    /// What could not be written to the API server.
+    pub(crate) refused: watch::Receiver<Vec<Problem>>,
 }
 
 /// The task. It ends with the token; it is not cancel safe, as an event may be half applied.
@@ -330,6 +332,7 @@ impl Hub {
                     .problems
                     .iter()
                     .chain(&self.link_problems)
+                    .chain(&*self.facts.refused.borrow())
                     .map(status::problem)
                     .chain(status::import_problems(&self.registry))
                     .collect(),

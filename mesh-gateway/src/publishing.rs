@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use cluster_registry::{mcs::addresses::Allocator, name::ClusterName, view::View};
-use cluster_registry_kube::sink::{LinkStatuses, Settings, Sink};
+use cluster_registry_kube::{
+    sink::{LinkStatuses, Settings, Sink},
+    source::Problem,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
@@ -27,16 +30,23 @@ pub(crate) struct Publishing {
     pools: Allocator,
     views: watch::Receiver<Option<Arc<View>>>,
     link_states: mpsc::Sender<LinksRequest>,
+    problems: watch::Sender<Vec<Problem>>,
 }
 
 impl Publishing {
-    pub(crate) fn new(config: &Config, ends: &HubEnds) -> Self {
+    /// `problems` is told what cannot be written.
+    pub(crate) fn new(
+        config: &Config,
+        ends: &HubEnds,
+        problems: watch::Sender<Vec<Problem>>,
+    ) -> Self {
         Self {
             cluster: config.cluster.clone(),
             replica: config.replica.clone(),
             pools: config.clusterset_pools.clone(),
             views: ends.views.clone(),
             link_states: ends.link_states.clone(),
+            problems,
         }
     }
 
@@ -51,6 +61,7 @@ impl Publishing {
             pools: self.pools,
             views: self.views,
             links,
+            problems: self.problems,
         };
         let sink = Sink::new(client, settings).run(shutdown);
         tokio::pin!(sink);

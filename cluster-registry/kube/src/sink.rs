@@ -14,6 +14,7 @@ mod lease;
 mod links;
 mod plan;
 mod publisher;
+mod refused;
 mod settled;
 mod slices;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::{
     lease::LeaseClient,
     publisher::{Inputs, Publisher},
 };
+use crate::source::Problem;
 
 /// Who the fields belong to that are written by server-side apply.
 const FIELD_MANAGER: &str = "isthmus-gateway";
@@ -70,6 +72,8 @@ pub struct Settings {
     pub views: watch::Receiver<Option<Arc<View>>>,
     /// How the links do; `None` before it is known which there are.
     pub links: watch::Receiver<Option<LinkStatuses>>,
+    /// Where to say what could not be written, as long as it cannot.
+    pub problems: watch::Sender<Vec<Problem>>,
 }
 
 impl Sink {
@@ -84,6 +88,7 @@ impl Sink {
                 views: settings.views,
                 links: settings.links,
                 pools: settings.pools,
+                problems: settings.problems,
             },
         }
     }

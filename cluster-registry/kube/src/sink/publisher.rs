@@ -31,6 +31,7 @@ use super::{
     existing::{Existing, News},
     frontends::Frontends,
     plan::{self, Context, Objects, Write},
+    refused::{Refused, Subject, about},
     settled::{Mark, Settled},
     watches,
     writer::{Versions, Writer, Written},
@@ -38,6 +39,7 @@ use super::{
 use crate::{
     api::McsVersion,
     following::{self, Told},
+    source::Problem,
 };
 
 /// How many writes are under way at once: enough to hide their latency, few enough to be no burden.
@@ -56,6 +58,8 @@ pub(super) struct Inputs {
     pub(super) views: watch::Receiver<Option<Arc<View>>>,
     pub(super) links: watch::Receiver<Option<LinkStatuses>>,
     pub(super) pools: Allocator,
+    /// What could not be written.
+    pub(super) problems: watch::Sender<Vec<Problem>>,
 }
 
 /// The task. It never ends by itself; it is cancel safe, as what is cut short is seen by whoever leads next.
@@ -65,6 +69,7 @@ pub(super) struct Publisher {
     news: BoxStream<'static, (usize, News)>,
     existing: Existing,
     settled: Settled,
+    refused: Refused,
     versions: Versions,
     addresses: Allocator,
     /// Whether what imports have was adopted, so that none is given twice.
@@ -87,11 +92,11 @@ impl Publisher {
         let strategy = following::initial_strategy(&client).await;
         Self {
             addresses: inputs.pools.clone(),
-            inputs,
             writer: Writer::new(client.clone(), identity),
             news: watches::news(&client, &strategy),
             existing: Existing::default(),
             settled: Settled::default(),
+            refused: Refused::new(inputs.problems.clone()),
             versions: Versions::default(),
             has_adopted: false,
             seen: None,
@@ -103,6 +108,7 @@ impl Publisher {
             retry: None,
             backoff: DefaultBackoff::default(),
             awaited: BTreeSet::new(),
+            inputs,
         }
     }
 
@@ -172,6 +178,7 @@ impl Publisher {
             let now = Timestamp::now();
             self.settled.keep_links(self.existing.links());
             for (name, object) in self.existing.links() {
+                self.refused.forget(&Subject::Link(name.clone()));
                 let write = plan::link(name, object, links.get(name), with_counts, now)
                     .filter(|write| !self.settled.has_link(name, object, write));
                 writes.extend(write.map(|write| vec![write]));
@@ -241,6 +248,7 @@ impl Publisher {
     /// What to write about all objects of one service's name.
     fn plan_name(&mut self, view: &View, name: &ServiceName) -> Vec<Write> {
         let context = context(&self.inputs, self.versions);
+        self.refused.forget(&Subject::Service(name.clone()));
         let own = self.existing.own(name);
         let mut writes = self.frontends.writes(name, own, context);
         if self.knew_imports {
@@ -274,27 +282,28 @@ impl Publisher {
         let (writer, versions) = (&self.writer, self.versions);
         let mut results = stream::iter(writes)
             .map(|writes| async move {
-                let mut written = Vec::new();
+                let (mut written, mut failures) = (Vec::new(), Vec::new());
                 for write in writes {
                     let (about, mark) = (about(&write), Mark::of(&write));
                     let is_event = matches!(write, Write::Event { .. });
                     match writer.write(write, versions).await {
                         Ok(one) => written.push((mark, one)),
                         // People miss a word, but what depends on the rest does not miss it.
-                        Err(error) if is_event => {
-                            tracing::warn!(%error, what = about.1, "an Event could not be written");
+                        Err(error) if is_event => failures.push((about, error, false)),
+                        Err(error) => {
+                            failures.push((about, error, true));
+                            break;
                         }
-                        Err(error) => return (written, Some((about, error))),
                     }
                 }
-                (written, None)
+                (written, failures)
             })
             .buffer_unordered(CONCURRENT_WRITES);
         let mut failures = Vec::new();
         let mut all = Vec::new();
-        while let Some((written, failure)) = results.next().await {
-            all.extend(written);
-            failures.extend(failure);
+        while let Some((mut written, mut failed)) = results.next().await {
+            all.append(&mut written);
+            failures.append(&mut failed);
         }
         drop(results);
         for (mark, written) in all {
@@ -306,13 +315,20 @@ impl Publisher {
         if self.retry.is_none() && failures.is_empty() {
             self.backoff.reset();
         }
-        for ((service, what), error) in failures {
-            tracing::warn!(%error, what, "an object could not be written; it is tried again");
-            self.failed.extend(service);
+        for ((subject, what), error, is_retried) in failures {
+            tracing::warn!(%error, what, is_retried, "an object could not be written");
+            self.refused.note(subject.clone(), &what, &error);
+            if !is_retried {
+                continue;
+            }
+            if let Subject::Service(name) = subject {
+                self.failed.insert(name);
+            }
             if self.retry.is_none() {
                 self.retry = self.backoff.next().map(|pause| Instant::now() + pause);
             }
         }
+        self.refused.tell();
     }
 
     /// Takes what was written at once, so that it is not written again before the watch tells of it.
@@ -346,27 +362,6 @@ fn context(inputs: &Inputs, versions: Versions) -> Context<'_> {
         own: &inputs.cluster,
         version: versions.imports,
         now: Timestamp::now(),
-    }
-}
-
-/// Which service a write is about, if one, and what it is for people.
-fn about(write: &Write) -> (Option<ServiceName>, String) {
-    match write {
-        Write::Import(name, _) | Write::ImportStatus(name, _) | Write::DeleteImport(name, _) => {
-            (Some(name.clone()), format!("ServiceImport {name}"))
-        }
-        Write::Slice(name, _) => (Some(name.clone()), format!("EndpointSlice of {name}")),
-        Write::DeleteSlice(name, slice) => (
-            Some(name.clone()),
-            format!("EndpointSlice {slice} of {name}"),
-        ),
-        Write::ExportStatus(name, _) => (Some(name.clone()), format!("ServiceExport {name}")),
-        Write::ServiceCondition(name, _) => (Some(name.clone()), format!("Service {name}")),
-        Write::Event { about, .. } => {
-            let (kind, name) = (about.kind(), about.name());
-            (Some(name.clone()), format!("Event on {kind} {name}"))
-        }
-        Write::LinkStatus(name, _) => (None, format!("ClusterLink {name}")),
     }
 }
 

@@ -27,7 +27,10 @@ use mesh_link::{
     event::{Report, SessionHandle, SessionId},
     feed::{Feed, FetchRequest},
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::peer::Opening;
@@ -86,6 +89,7 @@ impl World {
             readiness: Readiness::new(),
             dns_listen: None,
             dns_queries: Arc::default(),
+            refused: watch::channel(Vec::new()).1,
         };
         Hub::new(&Config::try_from(args).unwrap(), facts)
     }

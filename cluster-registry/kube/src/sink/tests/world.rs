@@ -20,6 +20,7 @@ use super::{
 use crate::{
     kubernetes::KubernetesSource,
     sink::{LinkStatuses, Settings, Sink},
+    source::Problem,
     testing::{self, client, definition},
 };
 
@@ -29,6 +30,8 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) views: watch::Receiver<Option<Arc<View>>>,
     pub(super) links: watch::Sender<Option<LinkStatuses>>,
+    /// What the sinks could not write.
+    pub(super) problems: watch::Sender<Vec<Problem>>,
     name: ClusterName,
 }
 
@@ -85,6 +88,7 @@ impl World {
                 client: client.clone(),
                 views: views_rx,
                 links: watch::channel(Some(LinkStatuses::default())).0,
+                problems: watch::channel(Vec::new()).0,
                 name,
             };
             for file in ["serviceexports", "serviceimports", "clusterlinks"] {
@@ -172,6 +176,7 @@ impl Cluster {
             pools: Allocator::try_new(pools).unwrap(),
             views: self.views.clone(),
             links: self.links.subscribe(),
+            problems: self.problems.clone(),
         };
         let sink = Sink::new(self.client.clone(), settings);
         tokio::spawn(sink.run(shutdown.clone()));

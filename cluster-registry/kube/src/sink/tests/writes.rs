@@ -3,11 +3,14 @@
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     objects::{NAMESPACE, export, hello, named, namespace},
+    waiting::DEADLINE,
     world::{Cluster, World},
 };
+use crate::source::Problem;
 
 const GROUP: &str = "multicluster.x-k8s.io";
 
@@ -100,6 +103,29 @@ async fn forbidden_events_do_not_hold_the_conflict_condition_up() {
 }
 
 #[tokio::test]
+async fn a_write_that_is_refused_is_told_until_it_is_taken() {
+    let world = World::on_doubles().await;
+    let [c1, _] = world.two();
+    let mut problems = c1.problems.subscribe();
+    c1.double().forbid(GROUP, "serviceimports", &["patch"]);
+    c1.set(hello(json!({}))).await;
+    c1.set(export()).await;
+    // Nothing of one that goes meanwhile stays.
+    c1.set(named(hello(json!({})), "other")).await;
+    c1.set(named(export(), "other")).await;
+    let told = until_problems(&mut problems, |told| told.len() == 2).await;
+    assert_eq!(told[0].file, format!("ServiceImport {NAMESPACE}/hello"));
+    assert!(told[0].reason.contains("is forbidden"), "{told:?}");
+    c1.delete(named(export(), "other")).await;
+    until_problems(&mut problems, |told| told.len() == 1).await;
+
+    c1.double().permit(GROUP, "serviceimports");
+
+    c1.until_import("made", |_| true).await;
+    until_problems(&mut problems, <[Problem]>::is_empty).await;
+}
+
+#[tokio::test]
 async fn exports_and_imports_of_different_versions_are_both_written() {
     let world = World::on_doubles_with(1, |definition| {
         if definition["spec"]["names"]["kind"] == "ServiceExport" {
@@ -133,6 +159,17 @@ async fn make_a_conflict(world: &World) -> [&Cluster; 2] {
     c2.set(export()).await;
     c2.until_condition("Conflict", "True", "PortConflict").await;
     [c1, c2]
+}
+
+/// Waits until what could not be written is so.
+async fn until_problems(
+    problems: &mut watch::Receiver<Vec<Problem>>,
+    is_so: impl Fn(&[Problem]) -> bool,
+) -> Vec<Problem> {
+    let reached = problems.wait_for(|problems| is_so(problems));
+    let reached = tokio::time::timeout(DEADLINE, reached).await;
+    let reached = reached.map(|told| told.unwrap().clone());
+    reached.unwrap_or_else(|_| panic!("never so: {:?}", problems.borrow()))
 }
 
 /// How many patches of a kind there were.
