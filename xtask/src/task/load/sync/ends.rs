@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Size,
     stamps::Stamp,
-    world::{World, east, endpoint, endpoint_id, gateway, registry, west},
+    world::{Pod, World, east, gateway, registry, west},
 };
 
 /// How long anything may take.
@@ -112,8 +112,8 @@ impl Publisher {
         let changes = numbers.into_iter().map(|number| {
             let (at, round) = (number % all, number / all);
             let port = u16::try_from(FIRST_PORT + round % PORTS)?;
-            let id = endpoint_id(self.number, at / backends, at % backends, self.size)?;
-            Ok((id, endpoint(at, port)?))
+            let pod = Pod::new(self.number, at / backends, at % backends, self.size);
+            Ok((pod.id()?, pod.endpoint(Some(port))?))
         });
         let changes = changes.collect::<anyhow::Result<_>>()?;
         let orders = {

@@ -16,7 +16,7 @@ use certs::{
 };
 use cluster_registry::{
     endpoint::{Conditions, Endpoint, EndpointPort},
-    name::{ClusterName, NodeName, ServiceName},
+    name::{ClusterName, NodeName, PortName, ServiceName},
     registry::Registry,
     resource::{Resource, ResourceId},
     service::{Protocol, Service},
@@ -99,42 +99,85 @@ pub(super) fn registry(number: u32, epoch: Epoch, size: Size) -> anyhow::Result<
         let id = ResourceId::Service(service_name(service)?);
         registry.apply_local(&id, Some(value.into()), None);
         for backend in 0..size.backends {
-            let id = endpoint_id(number, service, backend, size)?;
-            registry.apply_local(&id, Some(endpoint(service * 7 + backend, 8080)?), None);
+            let pod = Pod::new(number, service, backend, size);
+            let (id, value) = (pod.id()?, pod.endpoint(None)?);
+            registry.apply_local(&id, Some(value), None);
         }
     }
     Ok(registry)
 }
 
-/// Pods land anywhere: neighbours' addresses are of different nodes, and no two clusters have the same.
-pub(super) fn endpoint_id(
-    cluster: u32,
+/// The ports of services, as they are used most: by name and number.
+const PORTS: [(Option<&str>, u16); 8] = [
+    (Some("http"), 8080),
+    (None, 80),
+    (Some("https"), 8443),
+    (Some("grpc"), 50051),
+    (None, 3000),
+    (Some("metrics"), 9090),
+    (Some("postgres"), 5432),
+    (Some("web"), 8000),
+];
+
+/// One pod behind a service, which landed anywhere: what is told of it follows from its number without a pattern that
+/// compresses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pod {
     service: u32,
-    backend: u32,
-    size: Size,
-) -> anyhow::Result<ResourceId> {
-    let number = (cluster * size.services + service) * size.backends + backend;
-    let scattered = number.wrapping_mul(40_503) & 0xf_ffff;
-    let address = IpAddr::from(Ipv4Addr::from(0x0b00_0000 + scattered));
-    Ok(ResourceId::Endpoint(service_name(service)?, address))
+    /// Where it is: no other pod of any cluster is there.
+    host: u32,
 }
 
-/// An endpoint on one of many nodes.
-pub(super) fn endpoint(number: u32, port: u16) -> anyhow::Result<Resource> {
-    let node = number.wrapping_mul(2_654_435_761) >> 20;
-    Ok(Resource::from(Endpoint {
-        ports: vec![EndpointPort {
-            name: None,
-            protocol: Protocol::Tcp,
-            port,
-        }]
-        .into(),
-        conditions: Conditions::READY,
-        node: Some(NodeName::parse(&format!("node-{node}"))?),
-        zone: Some(format!("zone-{}", node % 3).into()),
-        hostname: None,
-        hints: None,
-    }))
+impl Pod {
+    pub(super) fn new(cluster: u32, service: u32, backend: u32, size: Size) -> Self {
+        let number = (cluster * size.services + service) * size.backends + backend;
+        Self {
+            service,
+            host: scatter(number),
+        }
+    }
+
+    pub(super) fn id(self) -> anyhow::Result<ResourceId> {
+        let address = IpAddr::from(Ipv4Addr::from(0x0b00_0000 + self.host));
+        Ok(ResourceId::Endpoint(service_name(self.service)?, address))
+    }
+
+    /// Its endpoint: ready and at a port of its own, if there is one, else as its service has it, and seldom unready.
+    pub(super) fn endpoint(self, port: Option<u16>) -> anyhow::Result<Resource> {
+        // Each node has the pods of 256 addresses.
+        let node = self.host >> 8;
+        let [_, _, high, low] = scatter(node).to_be_bytes();
+        let shape = scatter(self.service) as usize % PORTS.len();
+        let (name, usual) = PORTS[shape];
+        let is_ready = port.is_some() || !scatter(self.host).is_multiple_of(64);
+        let mut conditions = Conditions::READY;
+        conditions.ready = is_ready;
+        conditions.serving = is_ready;
+        Ok(Resource::from(Endpoint {
+            ports: vec![EndpointPort {
+                name: name.map(PortName::parse).transpose()?,
+                protocol: Protocol::Tcp,
+                port: port.unwrap_or(usual),
+            }]
+            .into(),
+            conditions,
+            node: Some(NodeName::parse(&format!(
+                "ip-10-{}-{high}-{low}.ec2.internal",
+                node % 16
+            ))?),
+            zone: Some(format!("eu-central-1{}", ["a", "b", "c"][node as usize % 3]).into()),
+            hostname: None,
+            hints: None,
+        }))
+    }
+}
+
+/// Another number of 20 bits for each of 20 bits, without a pattern.
+fn scatter(number: u32) -> u32 {
+    const MASK: u32 = 0xf_ffff;
+    let number = (number ^ (number >> 11)).wrapping_mul(0x2_c1b3) & MASK;
+    let number = (number ^ (number >> 9)).wrapping_mul(0x9_7297) & MASK;
+    number ^ (number >> 10)
 }
 
 fn service_name(number: u32) -> anyhow::Result<ServiceName> {
@@ -143,4 +186,18 @@ fn service_name(number: u32) -> anyhow::Result<ServiceName> {
 
 fn validity() -> Validity {
     Validity::starting(SystemTime::now(), Duration::from_secs(3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_pods_are_at_one_address() {
+        let all: BTreeSet<u32> = (0..1 << 20).map(scatter).collect();
+
+        assert_eq!(all.len(), 1 << 20);
+    }
 }
