@@ -120,12 +120,15 @@ pub struct Summary {
 /// How many more low zero bits of its hash make a key begin a range of the next level: ranges hold about 64 parts.
 const FANOUT_BITS: u32 = 6;
 
-/// Writes a key down, and its value if there is one, as all sides of a comparison do: different for all that differ.
-pub type Encode = fn(&Key, Option<&Resource>) -> Vec<u8>;
+/// Appends a key, and its value if there is one, as all sides of a comparison write it down: different for all that differ.
+pub type Encode = fn(&Key, Option<&Resource>, &mut Vec<u8>);
+
+/// The bytes that most keys take with their values.
+const USUAL_BYTES: usize = 256;
 
 /// The highest level whose ranges a key begins.
 pub(crate) fn rank(encode: Encode, key: &Key) -> Level {
-    let Digest([a, b, c, d, e, f, g, h, ..]) = digest_of(&encode(key, None));
+    let Digest([a, b, c, d, e, f, g, h, ..]) = digest_of(encode, key, None);
     let zeros = u64::from_le_bytes([a, b, c, d, e, f, g, h]).trailing_zeros();
     let rank = u8::try_from(zeros / FANOUT_BITS).unwrap_or(u8::MAX);
     Level(rank.min(Level::ROOT.0 - 1))
@@ -133,7 +136,7 @@ pub(crate) fn rank(encode: Encode, key: &Key) -> Level {
 
 /// The digest of one key and its value.
 pub(crate) fn of_resource(encode: Encode, key: &Key, value: &Resource) -> Digest {
-    digest_of(&encode(key, Some(value)))
+    digest_of(encode, key, Some(value))
 }
 
 /// The digest of a range from those of its parts.
@@ -145,7 +148,9 @@ pub(crate) fn of_parts(level: Level, parts: impl Iterator<Item = Digest>) -> Dig
     cut(hasher)
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+fn digest_of(encode: Encode, key: &Key, value: Option<&Resource>) -> Digest {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    encode(key, value, &mut bytes);
     cut(Sha256::new_with_prefix(bytes))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A value of these types holds a valid name, so nothing downstream checks again.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// The longest DNS label (RFC 1035, section 2.3.4).
 pub const MAX_LABEL_BYTES: usize = 63;
@@ -50,6 +50,13 @@ macro_rules! name_type {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        // A name orders as its text does, so that a set of names can be asked for a text.
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                self.as_str()
             }
         }
 

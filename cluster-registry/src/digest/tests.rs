@@ -256,8 +256,8 @@ fn side(epoch: u64, numbers: std::ops::Range<u32>) -> Side {
     }
 }
 
-fn encode(key: &Key, value: Option<&Resource>) -> Vec<u8> {
-    format!("{key:?} {value:?}").into_bytes()
+fn encode(key: &Key, value: Option<&Resource>, out: &mut Vec<u8>) {
+    out.extend(format!("{key:?} {value:?}").into_bytes());
 }
 
 /// Keys in the order of their numbers.

@@ -28,6 +28,9 @@ pub const MAX_PACKING_RATIO: usize = 100;
 /// The most updates in a frame: the smallest useful one, a tombstone, takes about 8 bytes.
 pub const MAX_UPDATES_PER_FRAME: usize = 4096;
 
+/// The most names of nodes, and of zones, that are remembered while a snapshot is read: clusters have up to 5,000 nodes.
+pub const MAX_KNOWN_NAMES: usize = 8192;
+
 /// The most parts that one summary of a range says in a frame; the longest names make each about 400 bytes.
 pub const MAX_PARTS_OF_SUMMARY: usize = 64;
 

@@ -2,31 +2,29 @@
 //!
 //! Zstandard by its reference implementation: the one that is fuzzed most, and the only one here that compresses well.
 
-use prost::Message;
-
 use crate::{
     limits::{MAX_PACKING_RATIO, MAX_UNPACKED_BYTES, TARGET_FRAME_BYTES},
     reason::Violation,
-    wire::{Packed, Updates},
+    wire::Packed,
 };
 
 /// Higher levels take several times as long and save little more.
 const LEVEL: i32 = 3;
 
-/// Updates in a packed frame; `None` if they do not fit into one, and must be said plainly.
-pub fn pack(updates: &Updates) -> Option<Packed> {
-    let zstd = zstd::bulk::compress(&updates.encode_to_vec(), LEVEL).ok()?;
+/// An encoded [`Updates`](crate::wire::Updates) in a packed frame; `None` if it does not fit into one, and must be said
+/// plainly.
+pub fn pack(updates: &[u8]) -> Option<Packed> {
+    let zstd = zstd::bulk::compress(updates, LEVEL).ok()?;
     (zstd.len() <= TARGET_FRAME_BYTES).then_some(Packed { zstd })
 }
 
-/// The updates in a packed frame of a peer.
-pub fn unpack(packed: &Packed) -> Result<Updates, Violation> {
+/// The encoded [`Updates`](crate::wire::Updates) in a packed frame of a peer.
+pub fn unpack(packed: &Packed) -> Result<Vec<u8>, Violation> {
     let most = packed.zstd.len().saturating_mul(MAX_PACKING_RATIO);
     let most = most.min(MAX_UNPACKED_BYTES);
     // It writes into what there is room for, however much the frame promises.
-    let bytes = zstd::bulk::decompress(&packed.zstd, most)
-        .map_err(|_malformed_or_too_long| Violation::BadPacking)?;
-    Updates::decode(bytes.as_slice()).map_err(|_malformed| Violation::BadPacking)
+    zstd::bulk::decompress(&packed.zstd, most)
+        .map_err(|_malformed_or_too_long| Violation::BadPacking)
 }
 
 #[cfg(test)]
@@ -41,9 +39,13 @@ mod tests {
         store::{Change, Revision},
     };
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
-    use crate::{convert::encode_change, wire::Update};
+    use crate::{
+        convert::encode_change,
+        wire::{Update, Updates},
+    };
 
     #[test]
     fn updates_survive_packing() {
@@ -51,8 +53,9 @@ mod tests {
             updates: vec![gone("one"), gone("other")],
             batch: 0,
         };
+        let bytes = updates.encode_to_vec();
 
-        assert_eq!(unpack(&pack(&updates).unwrap()), Ok(updates));
+        assert_eq!(unpack(&pack(&bytes).unwrap()), Ok(bytes));
     }
 
     #[test]
@@ -101,7 +104,8 @@ mod tests {
         let bytes: usize = pages
             .map(|page| {
                 let updates = page.to_vec();
-                pack(&Updates { updates, batch: 0 }).unwrap().zstd.len()
+                let updates = Updates { updates, batch: 0 };
+                pack(&updates.encode_to_vec()).unwrap().zstd.len()
             })
             .sum();
 
@@ -137,7 +141,7 @@ mod tests {
                 updates: (0..200).map(|n| gone(&format!("n{n}"))).collect(),
                 batch: 0,
             };
-            let mut packed = pack(&updates).unwrap();
+            let mut packed = pack(&updates.encode_to_vec()).unwrap();
             let at = at.index(packed.zstd.len());
             packed.zstd[at] = byte;
             drop(unpack(&packed));

@@ -244,8 +244,8 @@ fn any_saying() -> impl Strategy<Value = (ResourceId, Option<Resource>, bool)> {
     saying.boxed()
 }
 
-fn encode(key: &Key, value: Option<&Resource>) -> Vec<u8> {
-    format!("{key:?} {value:?}").into_bytes()
+fn encode(key: &Key, value: Option<&Resource>, out: &mut Vec<u8>) {
+    out.extend(format!("{key:?} {value:?}").into_bytes());
 }
 
 fn of_west(id: &ResourceId) -> Key {

@@ -1,6 +1,6 @@
 //! The wire's messages as the registry's types, if they hold.
 
-mod service;
+pub(super) mod service;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -153,7 +153,7 @@ fn decode_port(port: u32) -> Result<u16, Refusal> {
 }
 
 /// A zone is the value of a Kubernetes label.
-fn decode_zone(zone: String) -> Result<Option<String>, Refusal> {
+pub(super) fn decode_zone(zone: String) -> Result<Option<String>, Refusal> {
     if zone.is_empty() {
         return Ok(None);
     }
@@ -165,7 +165,7 @@ fn decode_zone(zone: String) -> Result<Option<String>, Refusal> {
 }
 
 /// An IPv4 address has one form: 4 bytes. Mapped into IPv6 it would pass by every check of IPv4 ranges.
-fn decode_address(bytes: &[u8]) -> Result<IpAddr, Refusal> {
+pub(super) fn decode_address(bytes: &[u8]) -> Result<IpAddr, Refusal> {
     if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
         return Ok(IpAddr::V4(Ipv4Addr::from(bytes)));
     }

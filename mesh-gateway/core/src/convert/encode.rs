@@ -1,6 +1,6 @@
 //! The registry's types as they go onto the wire.
 
-mod service;
+pub(super) mod service;
 
 use std::net::IpAddr;
 

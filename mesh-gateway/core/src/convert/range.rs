@@ -3,29 +3,14 @@
 use cluster_registry::{
     digest::{Digest, KeyRange, Level, Part, Summary},
     name::ClusterName,
-    resource::{Key, Resource},
+    resource::Key,
 };
-use prost::Message;
 
 use super::{
     decode::{Origins, decode_id, decode_origin},
-    encode::{encode_id, encode_value},
+    encode::encode_id,
 };
 use crate::{reason::Violation, wire};
-
-/// A key and its value as they are digested: an update with its origin and without its trace.
-///
-/// A key alone is an update that says neither that it is gone nor its value.
-pub fn encode_for_digest(key: &Key, value: Option<&Resource>) -> Vec<u8> {
-    let update = wire::Update {
-        id: Some(encode_id(&key.id)),
-        gone: false,
-        value: value.map(encode_value),
-        origin: key.cluster.as_str().to_owned(),
-        trace: Vec::new(),
-    };
-    update.encode_to_vec()
-}
 
 /// A range of keys; `publisher` is the cluster whose store it is of.
 pub fn encode_range(range: &KeyRange, publisher: &ClusterName) -> wire::Range {

@@ -1,6 +1,7 @@
 //! Round trips of every kind of resource, and what hostile updates come to.
 
 mod any;
+mod snapshot;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +20,12 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::{limits::MAX_UPDATE_BYTES, reason::Refusal, update::Update, wire};
+use crate::{
+    limits::{MAX_KNOWN_NAMES, MAX_UPDATE_BYTES, MAX_UPDATES_PER_FRAME},
+    reason::Refusal,
+    update::Update,
+    wire,
+};
 use any::any_change;
 
 proptest! {

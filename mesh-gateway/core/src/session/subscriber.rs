@@ -12,7 +12,9 @@ use super::{
     Channel, Config, Delivery, Features, Output, Subscription, exchange::Exchange, order::Order,
 };
 use crate::{
-    convert::{Origins, decode_position, decode_ranges, decode_update, encode_position},
+    convert::{
+        Origins, SnapshotReader, decode_position, decode_ranges, decode_update, encode_position,
+    },
     limits::MAX_UPDATES_PER_FRAME,
     packing,
     reason::{DownReason, Violation},
@@ -48,6 +50,8 @@ pub(super) struct Subscriber {
     /// Whether the peer packs snapshots.
     unpacks: bool,
     order: Order,
+    /// Reads what is packed of a snapshot.
+    reader: SnapshotReader,
     /// A Progress whose urgent frames are under way.
     waiting: Option<(Cursor, u64)>,
     /// A snapshot that begins when the one before has ended.
@@ -72,6 +76,7 @@ impl Subscriber {
             is_split: false,
             unpacks: false,
             order: Order::default(),
+            reader: SnapshotReader::default(),
             waiting: None,
             next_snapshot: None,
             reached: None,
@@ -225,19 +230,29 @@ impl Subscriber {
         message: wire::Updates,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), DownReason> {
-        if self.state == State::Ignorant && !self.is_split {
-            return Err(Violation::NothingToUpdate.into());
-        }
         if channel != Channel::Bulk && !self.is_split {
             return Err(Violation::WrongChannel.into());
         }
         if message.updates.len() > MAX_UPDATES_PER_FRAME {
             return Err(Violation::TooManyUpdates.into());
         }
-        let mut taken = self.decode(message.updates, outputs);
+        let taken = self.decode(message.updates, outputs);
+        self.take_decoded(channel, message.batch, taken, outputs)
+    }
+
+    fn take_decoded(
+        &mut self,
+        channel: Channel,
+        batch: u64,
+        mut taken: Vec<Update>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), DownReason> {
+        if self.state == State::Ignorant && !self.is_split {
+            return Err(Violation::NothingToUpdate.into());
+        }
         match channel {
             Channel::Urgent => {
-                if !self.order.take_urgent(message.batch, &taken) {
+                if !self.order.take_urgent(batch, &taken) {
                     return Err(Violation::MisplacedUpdates.into());
                 }
             }
@@ -264,8 +279,10 @@ impl Subscriber {
         if !self.unpacks || channel != Channel::Bulk {
             return Err(Violation::WrongChannel.into());
         }
-        let updates = packing::unpack(message)?;
-        self.take_updates(channel, updates, outputs)
+        let frame = packing::unpack(message)?;
+        let (taken, refused) = self.reader.read(&frame, &self.peer, self.origins)?;
+        outputs.extend(refused.into_iter().map(Output::Refused));
+        self.take_decoded(channel, 0, taken, outputs)
     }
 
     fn decode(&self, updates: Vec<wire::Update>, outputs: &mut VecDeque<Output>) -> Vec<Update> {
@@ -293,6 +310,7 @@ impl Subscriber {
         }
         self.state = begin(!message.more);
         self.order.end_snapshot();
+        self.reader = SnapshotReader::default();
         deliver(Delivery::SnapshotEnd, outputs);
         if let Some(ranges) = self.next_snapshot.take() {
             self.open_snapshot(ranges, outputs);

@@ -62,16 +62,7 @@ pub(super) fn decode_service(service: wire::Service) -> Result<Service, Refusal>
 }
 
 pub(super) fn decode_endpoint(endpoint: wire::Endpoint) -> Result<Endpoint, Refusal> {
-    check_count(endpoint.ports.len(), MAX_PORTS)?;
-    let ports = endpoint.ports.iter().map(|port| {
-        Ok(EndpointPort {
-            name: decode_port_name(&port.name)?,
-            protocol: decode_protocol(port.protocol)?,
-            port: decode_port(port.port)?,
-        })
-    });
-    let mut ports: Vec<EndpointPort> = ports.collect::<Result<_, _>>()?;
-    ports.sort();
+    let ports = decode_ports(&endpoint.ports)?;
     let node = match endpoint.node.as_str() {
         "" => None,
         name => Some(NodeName::parse(name).map_err(|e| malformed(&e))?),
@@ -83,11 +74,7 @@ pub(super) fn decode_endpoint(endpoint: wire::Endpoint) -> Result<Endpoint, Refu
     };
     Ok(Endpoint {
         ports: ports.into(),
-        conditions: Conditions {
-            ready: endpoint.conditions & 1 != 0,
-            serving: endpoint.conditions & 2 != 0,
-            terminating: endpoint.conditions & 4 != 0,
-        },
+        conditions: decode_conditions(endpoint.conditions),
         node,
         zone: decode_zone(endpoint.zone)?.map(Arc::from),
         hostname: hostname.map(|name| Arc::from(name.as_str())),
@@ -96,6 +83,29 @@ pub(super) fn decode_endpoint(endpoint: wire::Endpoint) -> Result<Endpoint, Refu
             None => None,
         },
     })
+}
+
+/// The ports of an endpoint, sorted.
+pub(in crate::convert) fn decode_ports(ports: &[wire::Port]) -> Result<Vec<EndpointPort>, Refusal> {
+    check_count(ports.len(), MAX_PORTS)?;
+    let ports = ports.iter().map(|port| {
+        Ok(EndpointPort {
+            name: decode_port_name(&port.name)?,
+            protocol: decode_protocol(port.protocol)?,
+            port: decode_port(port.port)?,
+        })
+    });
+    let mut ports: Vec<EndpointPort> = ports.collect::<Result<_, _>>()?;
+    ports.sort();
+    Ok(ports)
+}
+
+pub(in crate::convert) fn decode_conditions(bits: u32) -> Conditions {
+    Conditions {
+        ready: bits & 1 != 0,
+        serving: bits & 2 != 0,
+        terminating: bits & 4 != 0,
+    }
 }
 
 pub(super) fn decode_import(import: &wire::ImportAddresses) -> Result<ImportAddresses, Refusal> {

@@ -110,14 +110,14 @@ fn encode_exposure(exposure: &Exposure) -> wire::Exposure {
     }
 }
 
-fn encode_hints(hints: &Hints) -> wire::Hints {
+pub(in crate::convert) fn encode_hints(hints: &Hints) -> wire::Hints {
     wire::Hints {
         zones: hints.zones.iter().map(|zone| (**zone).to_owned()).collect(),
         nodes: hints.nodes.iter().map(|n| n.as_str().to_owned()).collect(),
     }
 }
 
-fn encode_conditions(conditions: Conditions) -> u32 {
+pub(in crate::convert) fn encode_conditions(conditions: Conditions) -> u32 {
     u32::from(conditions.ready)
         | u32::from(conditions.serving) << 1
         | u32::from(conditions.terminating) << 2

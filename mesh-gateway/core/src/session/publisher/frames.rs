@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::{Channel, Output, send};
 use crate::{
-    convert::{encode_change, encode_position},
+    convert::{append_update, encode_change, encode_position, write_change},
     limits::{MAX_UPDATE_BYTES, MAX_UPDATES_PER_FRAME, TARGET_FRAME_BYTES, TARGET_UNPACKED_BYTES},
     packing,
     wire::{self, Body},
@@ -73,30 +73,41 @@ impl Frames {
             self.pack(Channel::Bulk, changes.iter(), outputs);
             return;
         }
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let mut frame = wire::Updates::default();
-            let mut bytes = 0;
-            let mut count = 0;
-            for change in rest.iter().take(MAX_UPDATES_PER_FRAME) {
-                let update = encode_change(change, &self.cluster);
-                bytes += update.encoded_len();
-                if bytes > TARGET_UNPACKED_BYTES {
-                    break;
-                }
-                count += 1;
-                frame.updates.push(update);
+        let mut frame = Vec::with_capacity(TARGET_UNPACKED_BYTES);
+        let mut update = Vec::new();
+        let mut said = 0..0;
+        for (at, change) in changes.iter().enumerate() {
+            update.clear();
+            write_change(change, &self.cluster, &mut update);
+            let is_long = update.len() > MAX_UPDATE_BYTES;
+            let is_full = frame.len() + update.len() > TARGET_UNPACKED_BYTES;
+            if is_long || is_full || said.len() == MAX_UPDATES_PER_FRAME {
+                let changes = changes.get(said).unwrap_or_default();
+                self.send_packed(&frame, changes, outputs);
+                frame.clear();
+                said = at..at;
             }
-            let (said, later) = rest.split_at(count.max(1));
-            rest = later;
-            let is_short = frame
-                .updates
-                .iter()
-                .all(|u| u.encoded_len() <= MAX_UPDATE_BYTES);
-            match packing::pack(&frame).filter(|_| is_short && count > 0) {
-                Some(packed) => send(Channel::Bulk, Body::Packed(packed), outputs),
-                None => drop(self.pack(Channel::Bulk, said.iter(), outputs)),
+            if is_long {
+                let (key, length) = (change.key.clone(), update.len());
+                outputs.push_back(Output::LeftOut { key, length });
+                said = at + 1..at + 1;
+                continue;
             }
+            append_update(&update, &mut frame);
+            said.end = at + 1;
+        }
+        let changes = changes.get(said).unwrap_or_default();
+        self.send_packed(&frame, changes, outputs);
+    }
+
+    /// Sends a frame of some changes: packed, or plainly if it packs badly.
+    fn send_packed(&self, frame: &[u8], changes: &[Change], outputs: &mut VecDeque<Output>) {
+        if frame.is_empty() {
+            return;
+        }
+        match packing::pack(frame) {
+            Some(packed) => send(Channel::Bulk, Body::Packed(packed), outputs),
+            None => drop(self.pack(Channel::Bulk, changes.iter(), outputs)),
         }
     }
 
