@@ -98,6 +98,13 @@ impl Merge {
 
     /// Takes the newest state of a key, `None` when it is gone; a value of another kind than the key's is ignored.
     pub fn apply(&mut self, key: &Key, value: Option<&Resource>) {
+        let mut value = value.cloned();
+        value.iter_mut().for_each(|value| self.share(value));
+        self.apply_shared(key, value.as_ref());
+    }
+
+    /// As [`Self::apply`], of a value that was shared by [`Self::share`].
+    pub(crate) fn apply_shared(&mut self, key: &Key, value: Option<&Resource>) {
         if value.is_some_and(|value| !value.is_of(&key.id)) {
             return;
         }
@@ -256,9 +263,7 @@ impl Merge {
         }
         let offer = offers.by_cluster.get_or_default(cluster);
         if let Some(endpoint) = endpoint {
-            let mut endpoint = Arc::clone(endpoint);
-            self.interner.share(&mut endpoint);
-            offer.endpoints.insert(address, endpoint);
+            offer.endpoints.insert(address, Arc::clone(endpoint));
         } else {
             offer.endpoints.remove(&address);
             self.drop_if_empty(cluster, name);

@@ -199,7 +199,7 @@ impl Registry {
         let old = self.feed.get(&key);
         let mut freed = self.claims.replace(&key, old, value.as_ref());
         self.freed.append(&mut freed);
-        self.merge.apply(&key, value.as_ref());
+        self.merge.apply_shared(&key, value.as_ref());
         match value {
             Some(value) => self.feed.put(key, value, trace),
             None => self.feed.delete(&key, trace),

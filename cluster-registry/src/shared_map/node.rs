@@ -112,12 +112,14 @@ fn place<K: Clone, T>(
         entries.insert(at, entry);
         return None;
     }
-    // Keys that come in order leave full nodes behind.
-    let cut = if at == entries.len() {
-        at
-    } else {
-        MAX_ENTRIES / 2
-    };
+    // Keys that come in order leave full nodes behind, and fill the next one at once.
+    if at == entries.len() {
+        let mut right = Vec::with_capacity(MAX_ENTRIES);
+        let first = entry.0.clone();
+        right.push(entry);
+        return Some((first, right));
+    }
+    let cut = MAX_ENTRIES / 2;
     let mut right = entries.split_off(cut);
     if at < cut {
         entries.insert(at, entry);

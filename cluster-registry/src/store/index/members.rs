@@ -28,6 +28,8 @@ impl Members {
         address_of: impl Fn(SlotId) -> Option<IpAddr>,
     ) -> Option<SlotId> {
         match self {
+            // Those that come in the order of their addresses are looked for in vain.
+            Self::Few(few) if is_beyond(few, address, &address_of) => None,
             Self::Few(few) => {
                 let at = few.binary_search_by_key(&Some(address), |slot| address_of(*slot));
                 few.get(at.ok()?).copied()
@@ -50,6 +52,7 @@ impl Members {
             *self = Self::Many(many.collect());
         }
         match self {
+            Self::Few(few) if is_beyond(few, address, &address_of) => few.push(slot),
             Self::Few(few) => {
                 let at = few.partition_point(|slot| address_of(*slot) < Some(address));
                 few.insert(at, slot);
@@ -104,4 +107,14 @@ impl Members {
         let many = many.into_iter().flatten().map(|(_, slot)| slot);
         few.iter().chain(many).copied()
     }
+}
+
+/// Whether an address comes after those of all slots.
+fn is_beyond(
+    few: &[SlotId],
+    address: IpAddr,
+    address_of: impl Fn(SlotId) -> Option<IpAddr>,
+) -> bool {
+    let last = few.last().and_then(|slot| address_of(*slot));
+    last.is_none_or(|last| last < address)
 }
