@@ -176,7 +176,7 @@ async fn start(
     };
     spawn_upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
     let reconcile = Reconcile::open(
-        config.cluster.clone(),
+        (config.cluster.clone(), config.node.clone()),
         opened.datapath,
         side,
         (inputs, outputs),
@@ -184,7 +184,7 @@ async fn start(
         metrics.clone(),
     )
     .context("reading the maps")?
-    .serving_outside(config.outside_node());
+    .serving_outside(!config.devices.is_empty());
     tasks.spawn(reconcile.run());
     if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {

@@ -291,13 +291,6 @@ impl TryFrom<Args> for Config {
     }
 }
 
-impl Config {
-    /// The node, if it serves clients from outside.
-    pub(crate) fn outside_node(&self) -> Option<NodeName> {
-        (!self.devices.is_empty()).then(|| self.node.clone())
-    }
-}
-
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tunnel = self.tunnel.map_or("off", tunnel_label);

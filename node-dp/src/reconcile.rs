@@ -123,7 +123,7 @@ pub(crate) struct Reconcile<M> {
 impl<M: Maps> Reconcile<M> {
     /// Adopts what the maps hold; `ready` is dropped once they hold what the gateway says.
     pub(crate) fn open(
-        cluster: ClusterName,
+        (cluster, node): (ClusterName, NodeName),
         maps: M,
         tunnels: Option<TunnelSide>,
         (inputs, outputs): (Inputs, Outputs),
@@ -139,7 +139,7 @@ impl<M: Maps> Reconcile<M> {
         );
         let now = now();
         Ok(Self {
-            planner: Planner::adopt(cluster.clone(), image),
+            planner: Planner::adopt((cluster.clone(), node), image),
             replica: Replica::new(cluster.clone()),
             cluster,
             tunnels,
@@ -160,12 +160,9 @@ impl<M: Maps> Reconcile<M> {
         })
     }
 
-    /// Serves clients from outside too, if it is told the node.
-    pub(crate) fn serving_outside(mut self, node: Option<NodeName>) -> Self {
-        self.planner = match node {
-            Some(node) => self.planner.on_node(node),
-            None => self.planner,
-        };
+    /// Whether it serves clients from outside too.
+    pub(crate) fn serving_outside(mut self, serves_outside: bool) -> Self {
+        self.planner = self.planner.serving_outside(serves_outside);
         self
     }
 

@@ -37,8 +37,9 @@ pub use problem::Problem;
 /// Rule every cluster of a view with [`Self::rule`] before its services are planned: a cluster that was never ruled is down.
 #[derive(Debug)]
 pub struct Planner {
-    /// The node, if it serves clients from outside.
-    node: Option<NodeName>,
+    /// The node, whose own backends are told from others.
+    node: NodeName,
+    serves_outside: bool,
     allocations: Allocations,
     image: Image,
     claims: Claims<FrontendKey>,
@@ -49,9 +50,10 @@ pub struct Planner {
 
 impl Planner {
     /// Starts from what the maps hold; what no service claims stays until [`Self::sweep`].
-    pub fn adopt(cluster: ClusterName, image: Image) -> Self {
+    pub fn adopt((cluster, node): (ClusterName, NodeName), image: Image) -> Self {
         Self {
-            node: None,
+            node,
+            serves_outside: false,
             allocations: Allocations::adopt(cluster, &image),
             image,
             claims: Claims::default(),
@@ -60,10 +62,10 @@ impl Planner {
         }
     }
 
-    /// Plans for clients from outside too, on a node whose backends are told from others.
+    /// Whether to plan for clients from outside too.
     #[must_use]
-    pub fn on_node(mut self, node: NodeName) -> Self {
-        self.node = Some(node);
+    pub fn serving_outside(mut self, serves_outside: bool) -> Self {
+        self.serves_outside = serves_outside;
         self
     }
 
@@ -199,7 +201,7 @@ impl Planner {
     fn claim(&mut self, view: &View, names: &mut BTreeSet<ServiceName>) -> BTreeSet<FrontendKey> {
         let mut affected = BTreeSet::new();
         let mut gone = BTreeSet::new();
-        let serves_outside = self.node.is_some();
+        let serves_outside = self.serves_outside;
         for name in names.iter() {
             let service = view.services.get(name);
             let age = service.map(|service| service.age());
@@ -224,7 +226,7 @@ impl Planner {
         for problem in unsupported(service) {
             planned.problems.push((name.clone(), problem));
         }
-        for wanted in frontends(service, self.node.is_some()) {
+        for wanted in frontends(service, self.serves_outside) {
             let frontend = wanted.frontend;
             if let Some(holder) = self.claims.holder(&frontend)
                 && holder != name
@@ -253,7 +255,7 @@ impl Planner {
         let id = self.allocations.service(frontend);
         let here = Here {
             cluster: &view.cluster,
-            node: self.node.as_ref(),
+            node: &self.node,
         };
         let candidates = backends::of(service, wanted, here);
         let groups = groups::ranked(service, &view.cluster, &candidates);

@@ -6,23 +6,23 @@ use cluster_registry::{
     endpoint::{Conditions, Endpoint},
     name::{ClusterName, NodeName},
     service::ServicePort,
+    traffic::TrafficPolicy,
     view::MergedService,
 };
 use node_dp_common::BackendValue;
 
-use super::frontends::{Reach, Wanted};
+use super::frontends::Wanted;
 
 /// The node that plans, by which backends are told that run on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Here<'a> {
     pub(super) cluster: &'a ClusterName,
-    /// `None` where it does not matter: then no backend runs here.
-    pub(super) node: Option<&'a NodeName>,
+    pub(super) node: &'a NodeName,
 }
 
 impl Here<'_> {
     fn is_at(&self, cluster: &ClusterName, endpoint: &Endpoint) -> bool {
-        cluster == self.cluster && endpoint.node.is_some() && endpoint.node.as_ref() == self.node
+        cluster == self.cluster && endpoint.node.as_ref() == Some(self.node)
     }
 }
 
@@ -57,7 +57,7 @@ fn those(
             .iter()
             .filter(|(ip, endpoint)| ip.is_ipv4() == is_ipv4 && serves(endpoint.conditions))
             .filter(|(_, endpoint)| {
-                wanted.reach != Reach::OutsideLocal || here.is_at(cluster, endpoint)
+                wanted.policy == TrafficPolicy::Cluster || here.is_at(cluster, endpoint)
             })
             .filter_map(|(ip, endpoint)| {
                 let value = BackendValue::new(*ip, number(endpoint, wanted.port)?);

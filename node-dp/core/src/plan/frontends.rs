@@ -22,6 +22,8 @@ pub(super) struct Wanted<'a> {
     pub(super) frontend: FrontendKey,
     pub(super) port: &'a ServicePort,
     pub(super) reach: Reach,
+    /// Which of their endpoints it may use.
+    pub(super) policy: TrafficPolicy,
     /// Whether it is an address of the load balancer, which keeps to the service's source ranges.
     pub(super) is_balanced: bool,
 }
@@ -35,15 +37,13 @@ pub(super) enum Reach {
     Import,
     /// Those of the service, for clients from outside the cluster.
     Outside,
-    /// Those of the service on the node itself, for clients from outside the cluster.
-    OutsideLocal,
 }
 
 impl Reach {
     /// Whether clients come from outside the cluster.
     pub(super) fn is_outside(self) -> bool {
         match self {
-            Self::Outside | Self::OutsideLocal => true,
+            Self::Outside => true,
             Self::Service | Self::Import => false,
         }
     }
@@ -56,9 +56,7 @@ impl Wanted<'_> {
         service: &'a MergedService,
     ) -> Box<dyn Iterator<Item = (&'a ClusterName, &'a Endpoints)> + 'a> {
         match self.reach {
-            Reach::Service | Reach::Outside | Reach::OutsideLocal => {
-                Box::new(service.endpoints.iter())
-            }
+            Reach::Service | Reach::Outside => Box::new(service.endpoints.iter()),
             Reach::Import => Box::new(service.import_endpoints_of(self.port)),
         }
     }
@@ -86,12 +84,21 @@ pub(super) fn frontends(
     let local = service.local.as_deref();
     let local = local.filter(|service| service.has_frontends());
     let own = local.into_iter().flat_map(|service| {
-        let ips = addresses(service);
-        at(ips, &service.ports, Reach::Service)
+        let internal = service.internal_traffic_policy;
+        let ips = service.cluster_ips.iter().copied();
+        let own = at(ips, &service.ports, (Reach::Service, internal));
+        // As with kube-proxy, the internal policy is of the cluster IPs alone.
+        let policy = TrafficPolicy::Cluster;
+        own.chain(at(
+            outside_addresses(service),
+            &service.ports,
+            (Reach::Service, policy),
+        ))
     });
     let import = service.addressed_import().into_iter().flat_map(|import| {
         let ips = service.clusterset_ips.iter().copied();
-        at(ips, &import.ports, Reach::Import)
+        let policy = import.internal_traffic_policy;
+        at(ips, &import.ports, (Reach::Import, policy))
     });
     let outside = local.filter(|_| serves_outside).into_iter();
     let outside = outside.flat_map(outside_of);
@@ -121,7 +128,7 @@ pub(super) fn unsupported(service: &MergedService) -> impl Iterator<Item = Probl
 fn at<'a>(
     ips: impl Iterator<Item = IpAddr> + Clone + 'a,
     ports: &'a [ServicePort],
-    reach: Reach,
+    (reach, policy): (Reach, TrafficPolicy),
 ) -> impl Iterator<Item = Wanted<'a>> {
     let ports = ports.iter().filter(|port| is_supported(port.protocol));
     ports.flat_map(move |port| {
@@ -129,32 +136,29 @@ fn at<'a>(
             frontend: FrontendKey::new(ip, port.port, port.protocol.number()),
             port,
             reach,
+            policy,
             is_balanced: false,
         })
     })
 }
 
-/// Where clients on this cluster's nodes dial a service.
+/// Where clients on this cluster's nodes dial a service, besides its cluster IPs.
 ///
 /// A load balancer that ends connections, or that lets in only some, keeps its place: sockets would pass by it.
-fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone {
+fn outside_addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone {
     let exposure = service.exposure.as_deref();
     let is_open = exposure.is_none_or(|exposure| exposure.source_ranges.is_empty());
     let outside = service.outside_ips();
     let outside = outside.filter(move |(_, is_balanced)| is_open || !is_balanced);
     let outside = outside.map(|(ip, _)| ip);
-    let own = service.cluster_ips.iter().copied();
-    own.chain(outside.filter(|ip| !service.cluster_ips.contains(ip)))
+    outside.filter(|ip| !service.cluster_ips.contains(ip))
 }
 
 /// Where clients from outside reach a service: at its node ports, its external IPs, and its load balancer's addresses.
 fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
     let exposure = service.exposure.as_deref();
     let policy = exposure.map(|exposure| exposure.traffic_policy);
-    let reach = match policy.unwrap_or_default() {
-        TrafficPolicy::Cluster => Reach::Outside,
-        TrafficPolicy::Local => Reach::OutsideLocal,
-    };
+    let policy = policy.unwrap_or_default();
     let outside: Vec<(IpAddr, bool)> = service.outside_ips().collect();
     let any = [
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -176,7 +180,8 @@ fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
             .map(move |(ip, at, is_balanced)| Wanted {
                 frontend: FrontendKey::new(ip, at, number).from_outside(),
                 port,
-                reach,
+                reach: Reach::Outside,
+                policy,
                 is_balanced,
             })
     })

@@ -10,7 +10,7 @@ use cluster_registry::service::ClusterAffinity;
 use node_dp_common::{MAX_GROUPS, select};
 
 use super::*;
-use world::{World, ip, name};
+use world::{World, here, ip, name};
 
 #[test]
 fn a_verdict_is_one_change_however_many_services_use_the_cluster() {
@@ -79,7 +79,7 @@ fn a_restarted_agent_that_finds_what_it_left_changes_nothing() {
     world.no_endpoint("east", "web", "10.1.0.2");
     world.update(&mut before, &["web"]);
 
-    let mut after = Planner::adopt(name("east"), before.image().clone());
+    let mut after = Planner::adopt(here(), before.image().clone());
     let ops = world.sync(&mut after);
 
     assert_eq!(ops, []);
@@ -93,7 +93,7 @@ fn a_restarted_agent_keeps_a_cluster_down_that_was_down() {
     let (mut before, _) = world.planner();
     before.rule(&name("west"), Ruling::Down);
 
-    let after = Planner::adopt(name("east"), before.image().clone());
+    let after = Planner::adopt(here(), before.image().clone());
 
     assert_eq!(after.ruling(&name("west")), Some(Ruling::Down));
 }
@@ -106,7 +106,7 @@ fn nothing_adopted_is_removed_before_the_sweep() {
     let (before, _) = world.planner();
     let empty = World::new();
 
-    let mut after = Planner::adopt(name("east"), before.image().clone());
+    let mut after = Planner::adopt(here(), before.image().clone());
     let updated = empty.update(&mut after, &[]);
     assert_eq!(updated, []);
     let swept = after.sweep(&empty.view());

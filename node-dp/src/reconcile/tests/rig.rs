@@ -67,7 +67,8 @@ impl Rig {
             plan: plan_tx,
             targets: targets_tx,
         };
-        let tunnels = Tunnels::new(name("east"), NodeName::parse("e1").unwrap(), key(1));
+        let node = NodeName::parse("e1").unwrap();
+        let tunnels = Tunnels::new(name("east"), node.clone(), key(1));
         let side = (tunnel != TunnelKind::None).then_some(TunnelSide {
             tunnels,
             dies_with_agent: tunnel == TunnelKind::Userspace,
@@ -75,7 +76,7 @@ impl Rig {
         let readiness = Readiness::new();
         let metrics = Metrics::default();
         let reconcile = Reconcile::open(
-            name("east"),
+            (name("east"), node),
             maps.clone(),
             side,
             (inputs, outputs),

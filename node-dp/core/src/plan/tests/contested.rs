@@ -135,7 +135,7 @@ proptest! {
             aged(&mut world, &label(n), *age, &format!("10.0.1.{address}"));
             world.endpoint("east", &label(n), &format!("10.1.0.{n}"));
         }
-        let mut planner = Planner::adopt(name("east"), Image::default());
+        let mut planner = Planner::adopt(here(), Image::default());
         for n in order.into_iter().filter(|n| *n < ages.len()) {
             world.update(&mut planner, &[&label(n)]);
         }

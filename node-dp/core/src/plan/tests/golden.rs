@@ -12,6 +12,12 @@ use cluster_registry::{
 
 use super::*;
 
+const TERMINATING: Conditions = Conditions {
+    ready: false,
+    serving: true,
+    terminating: true,
+};
+
 #[test]
 fn affinities_rank_clusters() {
     let mut world = World::new();
@@ -39,11 +45,6 @@ fn affinities_rank_clusters() {
 
 #[test]
 fn terminating_backends_serve_until_there_is_a_ready_one() {
-    let terminating = Conditions {
-        ready: false,
-        serving: true,
-        terminating: true,
-    };
     let mut world = World::new();
     world.cluster("west");
     world.service("web", "10.0.1.1");
@@ -56,9 +57,9 @@ fn terminating_backends_serve_until_there_is_a_ready_one() {
         world.update(&mut planner, &["web"]);
         dump.step(title, &planner);
     };
-    world.endpoint_in("east", "web", "10.1.0.1", terminating);
+    world.endpoint_in("east", "web", "10.1.0.1", TERMINATING);
     step(&world, "one terminates", &mut dump);
-    world.endpoint_in("east", "web", "10.1.0.2", terminating);
+    world.endpoint_in("east", "web", "10.1.0.2", TERMINATING);
     step(&world, "both terminate", &mut dump);
     world.endpoint("west", "web", "10.2.0.1");
     step(&world, "west has a ready one", &mut dump);
@@ -100,7 +101,7 @@ fn clients_from_outside_have_frontends_of_their_own() {
     ] {
         world.endpoint_on(cluster, "web", address, node);
     }
-    let planner = || Planner::adopt(name("east"), Image::default()).on_node(node("n1"));
+    let planner = || Planner::adopt(here(), Image::default()).serving_outside(true);
     let step = |world: &World, title: &str, planner: &mut Planner, dump: &mut Dump| {
         world.sync(planner);
         dump.step(title, planner);
@@ -133,13 +134,37 @@ fn clients_from_outside_have_frontends_of_their_own() {
     dump.compare("outside");
 }
 
+#[test]
+fn an_internal_policy_keeps_cluster_ips_to_the_node() {
+    let mut world = World::new();
+    world.cluster("west");
+    world.service("web", "10.0.1.1");
+    world.endpoint_on("east", "web", "10.1.0.1", Some("n1"));
+    world.endpoint_on("east", "web", "10.1.0.2", Some("n2"));
+    world.endpoint_on("west", "web", "10.2.0.1", Some("n1"));
+    world.local("web").exposure = Some(Box::new(Exposure {
+        external_ips: vec![ip("198.51.100.7")],
+        ..Exposure::default()
+    }));
+    let (mut planner, _) = world.planner();
+    let mut dump = Dump::new("policy cluster", &planner);
+
+    let mut step = |world: &World, title: &str| {
+        world.update(&mut planner, &["web"]);
+        dump.step(title, &planner);
+    };
+    world.local("web").internal_traffic_policy = TrafficPolicy::Local;
+    step(&world, "policy local");
+    world.conditions("east", "web", "10.1.0.1", TERMINATING);
+    step(&world, "the node's own terminates");
+    world.no_endpoint("east", "web", "10.1.0.1");
+    step(&world, "the node has none");
+    dump.compare("internal-policy");
+}
+
 fn vip(address: &str, mode: IpMode) -> LoadBalancerIp {
     let ip = ip(address);
     LoadBalancerIp { ip, mode }
-}
-
-fn node(label: &str) -> NodeName {
-    NodeName::parse(label).unwrap()
 }
 
 struct Dump(String);

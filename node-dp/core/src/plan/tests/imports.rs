@@ -9,6 +9,7 @@ use cluster_registry::{
     name::PortName,
     resource::{Key, Resource, ResourceId},
     service::{Protocol, Service, ServiceKind, ServicePort, Sharing, Timestamp},
+    traffic::TrafficPolicy,
 };
 
 use super::*;
@@ -79,6 +80,23 @@ fn each_port_leads_only_to_clusters_that_expose_it() {
             .services
             .contains_key(&frontend("10.97.0.1", 43))
     );
+}
+
+#[test]
+fn an_imports_internal_policy_keeps_it_to_the_node() {
+    let mut merge = clusterset();
+    let local = Service {
+        internal_traffic_policy: TrafficPolicy::Local,
+        ..exported(1, &[("http", 80)])
+    };
+    put(&mut merge, "west", local.clone(), "10.2.0.1");
+    put(&mut merge, "east", local, "10.1.0.1");
+
+    let planner = planned(&mut merge);
+
+    // The endpoints of these tests run on no node.
+    let frontend = frontend("10.97.0.1", 80);
+    assert!(planner.image().services[&frontend].groups().is_empty());
 }
 
 #[test]
@@ -180,7 +198,7 @@ fn put(merge: &mut Merge, cluster: &str, service: Service, address: &str) {
 }
 
 fn planned(merge: &mut Merge) -> Planner {
-    let mut planner = Planner::adopt(name("east"), Image::default());
+    let mut planner = Planner::adopt(here(), Image::default());
     for cluster in ["east", "west"] {
         planner.rule(&name(cluster), Ruling::Up);
     }

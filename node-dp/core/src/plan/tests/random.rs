@@ -9,7 +9,7 @@ proptest! {
     #[test]
     fn the_changes_of_every_update_turn_the_maps_into_the_plan(steps in steps()) {
         let mut world = World::new();
-        let mut planner = Planner::adopt(name("east"), Image::default());
+        let mut planner = Planner::adopt(here(), Image::default());
         let mut maps = Image::default();
         for ops in play(&mut world, &mut planner, &steps) {
             for op in &ops {
@@ -24,12 +24,12 @@ proptest! {
     #[test]
     fn a_restart_in_between_changes_nothing_that_is_right(steps in steps(), more in steps()) {
         let mut world = World::new();
-        let mut planner = Planner::adopt(name("east"), Image::default());
+        let mut planner = Planner::adopt(here(), Image::default());
         drop(play(&mut world, &mut planner, &steps));
         let mut maps = planner.image().clone();
         more.iter().for_each(|step| drop(step.change(&mut world)));
 
-        let mut restarted = Planner::adopt(name("east"), maps.clone());
+        let mut restarted = Planner::adopt(here(), maps.clone());
         for op in world.sync(&mut restarted) {
             maps.apply(&op);
             whole(&maps)?;
@@ -37,7 +37,7 @@ proptest! {
 
         prop_assert_eq!(&maps, restarted.image());
         prop_assert_eq!(meaning(&maps), meaning(world.planner().0.image()));
-        let mut again = Planner::adopt(name("east"), maps);
+        let mut again = Planner::adopt(here(), maps);
         prop_assert_eq!(world.sync(&mut again), vec![]);
     }
 

@@ -108,6 +108,21 @@ impl World {
         self.put(cluster, label, address, endpoint);
     }
 
+    /// An endpoint that is there gets other conditions.
+    pub(super) fn conditions(
+        &mut self,
+        cluster: &str,
+        label: &str,
+        address: &str,
+        conditions: Conditions,
+    ) {
+        let merged = self.services.get_mut(&service(label)).unwrap();
+        let endpoints = merged.endpoints.get_mut(&name(cluster)).unwrap();
+        let mut endpoint = (**endpoints.get(&ip(address)).unwrap()).clone();
+        endpoint.conditions = conditions;
+        endpoints.insert(ip(address), Arc::new(endpoint));
+    }
+
     fn put(&mut self, cluster: &str, label: &str, address: &str, endpoint: Endpoint) {
         let merged = self.services.entry(service(label)).or_default();
         let endpoints = merged.endpoints.get_or_default(&name(cluster));
@@ -134,7 +149,7 @@ impl World {
 
     /// A planner that has planned all of it from nothing, and the changes.
     pub(super) fn planner(&self) -> (Planner, Vec<MapOp>) {
-        let mut planner = Planner::adopt(name("east"), Image::default());
+        let mut planner = Planner::adopt(here(), Image::default());
         let ops = self.sync(&mut planner);
         (planner, ops)
     }
@@ -160,6 +175,11 @@ impl World {
 
 pub(super) fn name(text: &str) -> ClusterName {
     ClusterName::parse(text).unwrap()
+}
+
+/// The node that plans.
+pub(super) fn here() -> (ClusterName, NodeName) {
+    (name("east"), NodeName::parse("n1").unwrap())
 }
 
 pub(super) fn service(label: &str) -> ServiceName {
