@@ -109,13 +109,18 @@ impl Device {
             probing.cancel();
             // A prober that panicked has nothing left to say.
             drop(prober.await);
+            if let Ended::Lost = ended {
+                tracing::error!(
+                    device = self.settings.device,
+                    "the tunnel device is gone or down"
+                );
+                self.mark_lost();
+            }
+            // What is left of an embedded one must be gone before another can have its name.
+            tunnel.close().await;
             if let Ended::Shutdown = ended {
-                tunnel.close().await;
                 return;
             }
-            tracing::error!(device = self.settings.device, "the tunnel device is gone");
-            self.mark_lost();
-            drop(tunnel);
             opened = self.reopen().await;
         }
     }

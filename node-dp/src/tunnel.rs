@@ -27,9 +27,11 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod userspace;
+mod watch;
 
 use mtu::MtuFollower;
 use routes::Routes;
+use watch::LinkWatch;
 
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
@@ -189,6 +191,7 @@ pub struct Tunnel {
     netlink: rtnetlink::Handle,
     index: u32,
     mtu: MtuFollower,
+    watch: LinkWatch,
     routes: Routes,
     inner: Inner,
 }
@@ -218,6 +221,7 @@ impl Tunnel {
         let address = probe_address(&public_key);
         let index = link::set_up(&netlink, &config.device, first_mtu, address).await?;
         let device = (config.device.clone(), index);
+        let watch = LinkWatch::start(index).map_err(OpenError::Netlink)?;
         let mtu = MtuFollower::start(netlink.clone(), device, config.mtu, mtu);
         Ok(Self {
             device: config.device,
@@ -227,6 +231,7 @@ impl Tunnel {
             netlink,
             index,
             mtu,
+            watch,
             routes: Routes::default(),
             inner,
         })
@@ -298,11 +303,14 @@ impl Tunnel {
         })
     }
 
-    /// Ends once the device is gone under it, say deleted by hand; then it must be opened anew. It is cancel safe.
+    /// Ends once the device is gone under it or down, say by hand; then it must be opened anew. It is cancel safe.
     pub async fn lost(&self) {
         match &self.inner {
-            Inner::Kernel(_) => std::future::pending().await,
-            Inner::Userspace(userspace) => userspace.lost().await,
+            Inner::Kernel(_) => self.watch.lost().await,
+            Inner::Userspace(userspace) => tokio::select! {
+                () = self.watch.lost() => {}
+                () = userspace.lost() => {}
+            },
         }
     }
 

@@ -22,6 +22,10 @@ use node_dp_core::verdict::Path;
 use probing::Probing;
 use wire::Capture;
 
+/// The protocol repeats a handshake every five seconds and a little more, so as not to meet the other side's; the kernel
+/// does just that.
+const HANDSHAKE_REPEATED_WITHIN: Duration = Duration::from_secs(10);
+
 #[test]
 fn a_device_has_a_name_that_the_kernel_takes() {
     for good in ["isthmus0", "a", "fifteen-bytes-x"] {
@@ -163,10 +167,12 @@ fn a_handshake_that_was_due_during_a_cut_is_made_soon_after_the_heal() {
 
     pair.a.heal(&pair.b, "unreachable");
 
-    let waited = eventually(Duration::from_secs(5), || {
+    let waited = eventually(HANDSHAKE_REPEATED_WITHIN, || {
         pair.a.ask_udp(&pair.b, pair.b.pods[0])
     });
-    assert!(waited < Duration::from_secs(3), "{waited:?}");
+    if !pair.a.is_kernels() {
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
     let stats = pair.a.stats();
     let stats = stats.get(&pair.b.public_key()).unwrap();
     assert!(stats.last_handshake.is_some());
@@ -201,12 +207,24 @@ fn a_change_of_allowed_addresses_keeps_the_session() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_device_deleted_under_the_tunnel_is_noticed() {
-    let pair = Pair::up("lost");
+fn a_device_deleted_or_taken_down_under_the_tunnel_is_noticed_and_opened_anew() {
+    let mut pair = Pair::up("lost");
+    for harm in [
+        ["link", "set", "isthmus0", "down"].as_slice(),
+        &["link", "del", "isthmus0"],
+    ] {
+        pair.connect();
+        pair.a.ping(pair.b.pods[0]);
 
-    pair.a.ip(&["link", "del", "isthmus0"]);
+        pair.a.ip(harm);
 
-    assert!(pair.a.is_lost_within(Duration::from_secs(2)));
+        assert!(pair.a.is_lost_within(Duration::from_secs(5)), "{harm:?}");
+        let error = pair.a.send_udp(pair.b.pods[0]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH), "{harm:?}");
+        pair.a.reopen_tunnel();
+    }
+    pair.connect();
+    pair.a.ping(pair.b.pods[0]);
 }
 
 #[test]

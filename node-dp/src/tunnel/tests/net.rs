@@ -25,6 +25,9 @@ pub(super) use self::{
 };
 use super::*;
 
+/// Names the implementations that the pair's nodes have, for the kernels of which one has what another lacks.
+const IMPLEMENTATIONS_VARIABLE: &str = "ISTHMUS_TEST_WIREGUARD";
+
 type Job = Box<dyn FnOnce(&Runtime, &mut Option<Tunnel>) + Send>;
 
 /// Two nodes, joined by a veth.
@@ -39,6 +42,7 @@ pub(super) struct Node {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     key: PrivateKey,
+    mode: Mode,
     pub(super) underlay: IpAddr,
     pub(super) pods: [IpAddr; 2],
 }
@@ -46,8 +50,9 @@ pub(super) struct Node {
 impl Pair {
     pub(super) fn up(name: &str) -> Self {
         let netns = |side: &str| format!("ist-tun-{}-{name}-{side}", std::process::id());
-        let mut a = Node::new(netns("a"), "192.0.2.1", ["10.1.0.1", "fd01::1"]);
-        let mut b = Node::new(netns("b"), "192.0.2.2", ["10.2.0.1", "fd02::1"]);
+        let modes = implementations();
+        let mut a = Node::new(netns("a"), modes[0], "192.0.2.1", ["10.1.0.1", "fd01::1"]);
+        let mut b = Node::new(netns("b"), modes[1], "192.0.2.2", ["10.2.0.1", "fd02::1"]);
         a.ip(&[
             "link", "add", "under0", "type", "veth", "peer", "name", "under0", "netns", &b.netns,
         ]);
@@ -75,7 +80,7 @@ impl Pair {
 }
 
 impl Node {
-    fn new(netns: String, underlay: &str, pods: [&str; 2]) -> Self {
+    fn new(netns: String, mode: Mode, underlay: &str, pods: [&str; 2]) -> Self {
         run("ip", &["netns", "add", &netns]);
         let (jobs, mut received) = mpsc::channel::<Job>(1);
         let path = format!("/run/netns/{netns}");
@@ -96,6 +101,7 @@ impl Node {
             jobs: Some(jobs),
             thread: Some(thread),
             key: PrivateKey::generate().unwrap(),
+            mode,
             underlay: underlay.parse().unwrap(),
             pods: pods.map(|pod| pod.parse().unwrap()),
         }
@@ -138,7 +144,7 @@ impl Node {
 
     pub(super) fn open_tunnel(&mut self) {
         let config = TunnelConfig {
-            mode: Mode::Userspace,
+            mode: self.mode,
             device: "isthmus0".to_owned(),
             port: 51872,
             mtu: MAX_MTU,
@@ -149,11 +155,25 @@ impl Node {
         });
     }
 
+    /// Closes the tunnel and sees that its device goes, as the kernel's would stay.
     pub(super) fn close_tunnel(&mut self) {
         self.perform(|runtime, tunnel| runtime.block_on(tunnel.take().unwrap().close()));
+        if self.mode == Mode::Kernel {
+            self.ip(&["link", "del", "isthmus0"]);
+        }
         eventually(DEADLINE, || {
             (!self.ip(&["link", "show"]).contains("isthmus0")).then_some(())
         });
+    }
+
+    /// Opens the tunnel again as an agent does whose device somebody else took.
+    pub(super) fn reopen_tunnel(&mut self) {
+        self.perform(|runtime, tunnel| runtime.block_on(tunnel.take().unwrap().close()));
+        self.open_tunnel();
+    }
+
+    pub(super) fn is_kernels(&self) -> bool {
+        self.mode == Mode::Kernel
     }
 
     pub(super) fn uninstall(&self) {
@@ -258,6 +278,17 @@ impl Node {
         job: impl FnOnce() -> R + Send + 'static,
     ) -> thread::JoinHandle<R> {
         spawn_in(&self.netns, job)
+    }
+}
+
+/// The implementations of both nodes: embedded ones, unless the environment says otherwise.
+fn implementations() -> [Mode; 2] {
+    let named = std::env::var(IMPLEMENTATIONS_VARIABLE).unwrap_or_default();
+    match named.as_str() {
+        "" | "userspace" => [Mode::Userspace; 2],
+        "kernel" => [Mode::Kernel; 2],
+        "mixed" => [Mode::Userspace, Mode::Kernel],
+        other => panic!("{IMPLEMENTATIONS_VARIABLE} is '{other}': kernel, userspace or mixed"),
     }
 }
 
