@@ -87,7 +87,7 @@ impl Hub {
         }
         self.link_problems = problems;
         self.count_problems();
-        let gone = self.peers.keys().filter(|name| !wanted.contains_key(name));
+        let gone = self.peers.keys().filter(|name| !wanted.contains_key(*name));
         for name in gone.cloned().collect::<Vec<_>>() {
             self.remove_link(&name);
         }
