@@ -17,5 +17,6 @@ mod places;
 pub mod resume;
 pub mod seat;
 pub mod settings;
+mod shares;
 mod streams;
 pub mod transport;

@@ -11,10 +11,7 @@ use certs::identity::SpiffeId;
 use mesh_gateway_core::{limits::OPENING_TIMEOUT, reason::GoodbyeReason};
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
@@ -25,13 +22,14 @@ use crate::{
     identity::{self, Shown},
     resume::Resume,
     settings::Settings,
+    shares::{Full, Place, Places, Source},
     streams::Streams,
     transport::{self, TransportError},
 };
 
 /// How many handshakes may be under way: at about a millisecond of CPU each, this is a quarter of a second's work.
 ///
-/// Beyond half of it, whoever has not shown that its address is its own is asked to.
+/// Beyond a third of it, whoever has not shown that its address is its own is asked to.
 const MAX_HANDSHAKES: usize = 256;
 
 /// What may wait to be read from the socket that all sessions share; the kernel grants no more than `net.core.rmem_max`.
@@ -119,7 +117,7 @@ pub struct Listener<A> {
 struct Acceptor<A> {
     settings: Settings,
     authorise: A,
-    handshakes: Semaphore,
+    handshakes: Places,
 }
 
 impl<A: Authorise> Listener<A> {
@@ -135,7 +133,7 @@ impl<A: Authorise> Listener<A> {
         let acceptor = Acceptor {
             settings,
             authorise,
-            handshakes: Semaphore::new(MAX_HANDSHAKES),
+            handshakes: Places::new(MAX_HANDSHAKES),
         };
         Ok(Self {
             endpoint,
@@ -159,10 +157,10 @@ impl<A: Authorise> Listener<A> {
             let Some(incoming) = incoming else {
                 break;
             };
-            if let Some(incoming) = self.acceptor.admit(incoming) {
+            if let Some((incoming, place)) = self.acceptor.admit(incoming) {
                 let acceptor = Arc::clone(&self.acceptor);
                 let shutdown = shutdown.clone();
-                sessions.spawn(async move { acceptor.accept(incoming, &shutdown).await });
+                sessions.spawn(async move { acceptor.accept(incoming, place, &shutdown).await });
             }
         }
         self.endpoint.set_server_config(None);
@@ -178,28 +176,32 @@ impl<A: Authorise> Listener<A> {
 }
 
 impl<A: Authorise> Acceptor<A> {
-    /// Sheds load: an address must be proved when handshakes pile up, and is turned away when there are too many.
-    fn admit(&self, incoming: Incoming) -> Option<Incoming> {
-        let free = self.handshakes.available_permits();
-        if free == 0 {
-            incoming.refuse();
-            return None;
-        }
-        if free < MAX_HANDSHAKES / 2 && !incoming.remote_address_validated() && incoming.may_retry()
-        {
-            if let Err(error) = incoming.retry() {
-                debug!(%error, "cannot ask for proof of the address");
+    /// Sheds load: when handshakes pile up, an address must be proved, and is turned away when there are too many.
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, Place)> {
+        let is_proven = incoming.remote_address_validated();
+        let source = match is_proven {
+            true => Source::proven(incoming.remote_address().ip()),
+            false => Source::Unproven,
+        };
+        match self.handshakes.take(source) {
+            Ok(place) => return Some((incoming, place)),
+            Err(Full::All) => incoming.refuse(),
+            // Its first packet comes again, and may find a place then.
+            Err(Full::Source) if is_proven || !incoming.may_retry() => incoming.ignore(),
+            Err(Full::Source) => {
+                if let Err(error) = incoming.retry() {
+                    debug!(%error, "cannot ask for proof of the address");
+                }
             }
-            return None;
         }
-        Some(incoming)
+        None
     }
 
-    async fn accept(&self, incoming: Incoming, shutdown: &CancellationToken) {
+    async fn accept(&self, incoming: Incoming, place: Place, shutdown: &CancellationToken) {
         let address = incoming.remote_address();
         let opened = tokio::select! {
             () = shutdown.cancelled() => return,
-            opened = timeout(OPENING_TIMEOUT, self.open(incoming, address)) => opened,
+            opened = timeout(OPENING_TIMEOUT, self.open(incoming, place, address)) => opened,
         };
         match opened {
             Ok(Some(drive)) => {
@@ -210,8 +212,7 @@ impl<A: Authorise> Acceptor<A> {
         }
     }
 
-    async fn open(&self, incoming: Incoming, address: SocketAddr) -> Option<Drive> {
-        let permit = self.handshakes.acquire().await.ok()?;
+    async fn open(&self, incoming: Incoming, place: Place, address: SocketAddr) -> Option<Drive> {
         let connection = match incoming.await {
             Ok(connection) => connection,
             Err(error) => {
@@ -233,7 +234,7 @@ impl<A: Authorise> Acceptor<A> {
                 return None;
             }
         };
-        drop(permit);
+        drop(place);
         let drive = Drive::new(&self.settings, peer, connection, streams, grant);
         Some(drive)
     }

@@ -1,19 +1,15 @@
-//! Sessions over real QUIC on loopback, with real certificates.
-
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
+//! Two gateways and their link: what they tell each other, and what they do when it is cut or closed.
 
 use std::time::Duration;
 
-use mesh_link::{
-    dial::Dialer, event::GoodbyeReason, listen::Subscribes, resume::Resume, seat::Seat,
-    settings::DEFAULT_MAX_BACKOFF,
-};
-use support::{
+use super::support::{
     Ends, Pair, Publisher, TRACE, authority, gateway,
     replicas::{replica, until_told},
     service, settings,
+};
+use mesh_link::{
+    dial::Dialer, event::GoodbyeReason, listen::Subscribes, resume::Resume, seat::Seat,
+    settings::DEFAULT_MAX_BACKOFF,
 };
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;

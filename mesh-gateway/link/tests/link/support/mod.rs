@@ -43,7 +43,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// How long any condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn authority() -> Authority {
     let trust_domain = TrustDomain::parse("cluster.local").unwrap();
@@ -249,6 +249,8 @@ pub(crate) struct Pair {
     /// What west knows.
     pub(crate) at_west: Replica,
     pub(crate) relay: Relay,
+    /// Where west listens.
+    pub(crate) listens_at: SocketAddr,
     pub(crate) stop_west: CancellationToken,
     pub(crate) stop_east: CancellationToken,
 }
@@ -302,7 +304,8 @@ impl Pair {
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::bind(any, ends.listener, authorise).unwrap();
-        let relay = Relay::start(listener.local_address().unwrap()).await;
+        let listens_at = listener.local_address().unwrap();
+        let relay = Relay::start(listens_at).await;
         let dialer = Dialer {
             settings: ends.dialer,
             expected: ends.expected,
@@ -324,6 +327,7 @@ impl Pair {
             at_east,
             at_west,
             relay,
+            listens_at,
             stop_west,
             stop_east,
         }
