@@ -27,7 +27,7 @@ use aya::{
 };
 use node_dp_common::{
     BackendKey, BackendValue, ClusterValue, DropReason, FrontendKey, MaglevKey, MaglevValue,
-    ServiceValue, SourceKey,
+    MemberKey, ServiceValue, SourceKey,
 };
 
 pub use contents::{ApplyError, ReadError};
@@ -132,6 +132,7 @@ pub struct Datapath {
     services: HashMap<MapData, FrontendKey, ServiceValue>,
     backends: HashMap<MapData, BackendKey, BackendValue>,
     clusters: Array<MapData, ClusterValue>,
+    members: HashMap<MapData, MemberKey, BackendValue>,
     maglev: HashMap<MapData, MaglevKey, MaglevValue>,
     source_ranges: LpmTrie<MapData, SourceKey, u32>,
     drops: PerCpuArray<MapData, u64>,
@@ -159,6 +160,7 @@ impl Datapath {
             services: loaded.map("SERVICES")?,
             backends: loaded.map("BACKENDS")?,
             clusters: loaded.map("CLUSTERS")?,
+            members: loaded.map("MEMBERS")?,
             maglev: loaded.map("MAGLEV")?,
             source_ranges: loaded.map("SOURCE_RANGES")?,
             upkeep: Some(Upkeep {
@@ -169,7 +171,7 @@ impl Datapath {
                 cursor: None,
             }),
             drops: loaded.map("DROPS")?,
-            features: features::report(loaded.can_set_retval(), config.attachment),
+            features: features::report(&loaded, config.attachment),
             waiting: Some(loaded.into_programs()),
             config,
         };

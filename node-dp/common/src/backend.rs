@@ -50,7 +50,7 @@ const LOCAL: u8 = 1;
 
 /// A backend: address and port that serve.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BackendValue {
     address: Address,
     port: Port,

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod address;
+pub mod affinity;
 pub mod backend;
 pub mod checksum;
 pub mod cluster;
@@ -26,6 +27,7 @@ pub mod source_range;
 pub mod tuple;
 
 pub use address::{Address, Port};
+pub use affinity::{AffinityKey, AffinityValue, Client, MemberKey};
 pub use backend::{BackendKey, BackendValue};
 pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
 pub use conntrack::FlowState;
@@ -42,4 +44,4 @@ pub use source_range::SourceKey;
 pub use tuple::Tuple;
 
 /// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;

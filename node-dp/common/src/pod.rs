@@ -1,9 +1,9 @@
 //! Marks the shared types as plain old data for aya's maps.
 
 use crate::{
-    Address, BackendKey, BackendValue, ClusterValue, FlowKey, FlowValue, FragmentKey,
-    FragmentValue, FrontendKey, MaglevKey, MaglevValue, NodeValue, PeerValue, RevNatKey,
-    RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, FlowKey,
+    FlowValue, FragmentKey, FragmentValue, FrontendKey, MaglevKey, MaglevValue, MemberKey,
+    NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
 
 // SAFETY: repr(C) without implicit padding (its size is asserted), and any bytes are a valid value.
@@ -24,6 +24,12 @@ unsafe impl aya::Pod for RevNatValue {}
 unsafe impl aya::Pod for PeerValue {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Address {}
+// SAFETY: as above.
+unsafe impl aya::Pod for AffinityKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for AffinityValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for MemberKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FlowKey {}
 // SAFETY: as above.

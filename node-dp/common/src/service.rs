@@ -2,7 +2,7 @@
 //!
 //! All groups of a service lie in one value, so that one lookup tells everything and a change is one atomic write.
 
-use core::fmt;
+use core::{fmt, num::NonZeroU32};
 
 use crate::maglev::Size;
 
@@ -88,12 +88,13 @@ const RESTRICTED: u16 = 2;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceValue {
     id: u32,
+    affinity_timeout: u32,
     flags: u16,
     group_count: u16,
     groups: [Group; MAX_GROUPS],
 }
 
-const _: () = assert!(size_of::<ServiceValue>() == 136);
+const _: () = assert!(size_of::<ServiceValue>() == 140);
 
 impl ServiceValue {
     /// A service with the given groups, which it puts in order of their tiers; `None` if there are too many.
@@ -102,6 +103,7 @@ impl ServiceValue {
     pub fn try_new(id: u32, groups: &[Group]) -> Option<Self> {
         let mut value = Self {
             id,
+            affinity_timeout: 0,
             flags: 0,
             group_count: u16::try_from(groups.len()).ok()?,
             groups: [Group::default(); MAX_GROUPS],
@@ -126,6 +128,19 @@ impl ServiceValue {
     pub fn restricted(mut self) -> Self {
         self.flags |= RESTRICTED;
         self
+    }
+
+    /// The same service, whose clients keep their backend for so many seconds after their last connection.
+    #[must_use]
+    pub fn with_affinity(mut self, timeout: NonZeroU32) -> Self {
+        self.affinity_timeout = timeout.get();
+        self
+    }
+
+    /// For how many seconds after its last connection a client keeps its backend; `None` where it does not.
+    #[inline(always)]
+    pub fn affinity_timeout(&self) -> Option<u32> {
+        (self.affinity_timeout != 0).then_some(self.affinity_timeout)
     }
 
     /// Whether its traffic comes from outside the cluster.
@@ -169,6 +184,7 @@ impl fmt::Debug for ServiceValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceValue")
             .field("id", &self.id)
+            .field("affinity_timeout", &self.affinity_timeout)
             .field("flags", &self.flags)
             .field("groups", &self.groups())
             .finish()

@@ -1,7 +1,8 @@
 //! The ordered changes that lead from one image to another without a hole on the way.
 //!
-//! Whatever is pointed at is written before what points at it, and removed after: clusters, backends, Maglev tables, source
-//! ranges, services; then the same backwards. A reader that meets the maps between two changes finds a whole old or a whole new service.
+//! Whatever is pointed at is written before what points at it, and removed after: clusters, members, backends, Maglev
+//! tables, source ranges, services; then the same backwards. A reader that meets the maps between two changes finds a whole
+//! old or a whole new service.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::image::{Image, MapOp};
 pub fn diff(old: &Image, new: &Image) -> Vec<MapOp> {
     let clusters = changed(&old.clusters, &new.clusters).map(|(k, v)| MapOp::PutCluster(k, v));
     let backends = changed(&old.backends, &new.backends).map(|(k, v)| MapOp::PutBackend(k, v));
+    let members = changed(&old.members, &new.members).map(|(k, v)| MapOp::PutMember(k, v));
     let maglev = changed(&old.maglev, &new.maglev).map(|(k, v)| MapOp::PutMaglev(k, v));
     let sources = new.sources.difference(&old.sources);
     let sources = sources.map(|(id, range)| MapOp::PutSource(*id, *range));
@@ -21,11 +23,13 @@ pub fn diff(old: &Image, new: &Image) -> Vec<MapOp> {
     let dead_sources = old.sources.difference(&new.sources);
     let dead_sources = dead_sources.map(|(id, range)| MapOp::DeleteSource(*id, *range));
     let dead_maglev = gone(&old.maglev, &new.maglev).map(MapOp::DeleteMaglev);
+    let dead_members = gone(&old.members, &new.members).map(MapOp::DeleteMember);
     let dead_backends = gone(&old.backends, &new.backends).map(MapOp::DeleteBackend);
     let dead_clusters = gone(&old.clusters, &new.clusters)
         .map(|index| MapOp::PutCluster(index, ClusterValue::UNUSED));
 
     clusters
+        .chain(members)
         .chain(backends)
         .chain(maglev)
         .chain(sources)
@@ -33,6 +37,7 @@ pub fn diff(old: &Image, new: &Image) -> Vec<MapOp> {
         .chain(dead_services)
         .chain(dead_sources)
         .chain(dead_maglev)
+        .chain(dead_members)
         .chain(dead_backends)
         .chain(dead_clusters)
         .collect()

@@ -8,16 +8,18 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use node_dp_common::{
     BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, MaglevKey, MaglevValue,
-    ServiceValue,
+    MemberKey, ServiceValue,
 };
 
-/// The contents of `SERVICES`, `BACKENDS`, `MAGLEV`, `SOURCE_RANGES` and `CLUSTERS`.
+/// The contents of `SERVICES`, `BACKENDS`, `MEMBERS`, `MAGLEV`, `SOURCE_RANGES` and `CLUSTERS`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
     /// What each frontend leads to.
     pub services: BTreeMap<FrontendKey, ServiceValue>,
     /// The backends of all services.
     pub backends: BTreeMap<BackendKey, BackendValue>,
+    /// The backends that clients may keep, of services with session affinity.
+    pub members: BTreeMap<MemberKey, BackendValue>,
     /// The lines of the Maglev tables of groups.
     pub maglev: BTreeMap<MaglevKey, MaglevValue>,
     /// Who may use a service, by its id, where not everybody may.
@@ -33,6 +35,8 @@ pub enum MapOp {
     PutCluster(u16, ClusterValue),
     /// Sets a backend.
     PutBackend(BackendKey, BackendValue),
+    /// Lets clients of a service keep a backend.
+    PutMember(MemberKey, BackendValue),
     /// Sets a line of a Maglev table.
     PutMaglev(MaglevKey, MaglevValue),
     /// Lets clients use a service, by its id.
@@ -45,6 +49,8 @@ pub enum MapOp {
     DeleteSource(u32, IpNet),
     /// Removes a line of a Maglev table.
     DeleteMaglev(MaglevKey),
+    /// Lets clients of a service keep a backend no more.
+    DeleteMember(MemberKey),
     /// Removes a backend.
     DeleteBackend(BackendKey),
 }
@@ -55,12 +61,14 @@ impl MapOp {
         match self {
             Self::PutCluster(..) => "put-cluster",
             Self::PutBackend(..) => "put-backend",
+            Self::PutMember(..) => "put-member",
             Self::PutMaglev(..) => "put-maglev",
             Self::PutSource(..) => "put-source",
             Self::PutService(..) => "put-service",
             Self::DeleteService(_) => "delete-service",
             Self::DeleteSource(..) => "delete-source",
             Self::DeleteMaglev(_) => "delete-maglev",
+            Self::DeleteMember(_) => "delete-member",
             Self::DeleteBackend(_) => "delete-backend",
         }
     }
@@ -73,6 +81,9 @@ impl Image {
             MapOp::PutCluster(index, value) => self.put_cluster(index, value),
             MapOp::PutBackend(key, value) => {
                 self.backends.insert(key, value);
+            }
+            MapOp::PutMember(key, value) => {
+                self.members.insert(key, value);
             }
             MapOp::PutMaglev(key, value) => {
                 self.maglev.insert(key, value);
@@ -91,6 +102,9 @@ impl Image {
             }
             MapOp::DeleteMaglev(key) => {
                 self.maglev.remove(&key);
+            }
+            MapOp::DeleteMember(key) => {
+                self.members.remove(&key);
             }
             MapOp::DeleteBackend(key) => {
                 self.backends.remove(&key);
@@ -117,6 +131,14 @@ impl Image {
         let last = BackendKey::new(id, u16::MAX, u16::MAX);
         self.backends
             .range(first..=last)
+            .map(|(key, value)| (*key, *value))
+    }
+
+    /// The backends of a service that its clients may keep.
+    pub fn members_of(&self, id: u32) -> impl Iterator<Item = (MemberKey, BackendValue)> {
+        let members = self.members.range(MemberKey::first_of(id)..);
+        members
+            .take_while(move |(key, _)| key.service_id() == id)
             .map(|(key, value)| (*key, *value))
     }
 
@@ -154,7 +176,11 @@ impl fmt::Display for Image {
             writeln!(f, "cluster {index} {} {state}", cluster.name())?;
         }
         for (frontend, service) in &self.services {
-            writeln!(f, "frontend {frontend} service {}", service.id())?;
+            write!(f, "frontend {frontend} service {}", service.id())?;
+            match service.affinity_timeout() {
+                Some(timeout) => writeln!(f, " affinity {timeout}s")?,
+                None => writeln!(f)?,
+            }
             for (_, range) in self.sources_of(service.id()) {
                 writeln!(f, "  for {range}")?;
             }

@@ -19,7 +19,9 @@ use cluster_registry::{
     name::{ClusterName, NodeName, ServiceName},
     view::{MergedService, View},
 };
-use node_dp_common::{ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER, ServiceValue};
+use node_dp_common::{
+    BackendValue, ClusterState, ClusterValue, FrontendKey, LOCAL_CLUSTER, MemberKey, ServiceValue,
+};
 
 use crate::{
     allocate::Allocations,
@@ -162,6 +164,7 @@ impl Planner {
             .retain(|frontend, _| self.claims.is_claimed(frontend));
         for value in new.services.values() {
             new.maglev.extend(self.image.maglev_of(value.id()));
+            new.members.extend(self.image.members_of(value.id()));
             new.sources.extend(self.image.sources_of(value.id()));
         }
         let ids = new.services.values();
@@ -263,6 +266,7 @@ impl Planner {
         if dropped > 0 {
             problems.push(Problem::TooManyClusters { frontend, dropped });
         }
+        let affinity = wanted.affinity_timeout(service);
         let mut values = Vec::new();
         for group in groups {
             let cluster = group.cluster.clone();
@@ -285,6 +289,11 @@ impl Planner {
                 image.maglev.extend(table.lines);
             }
             values.push(value);
+            if affinity.is_some() {
+                let member =
+                    |backend: &BackendValue| (MemberKey::new(id, index, *backend), *backend);
+                image.members.extend(slots.iter().map(member));
+            }
             image.backends.extend(slots::keyed(id, index, &slots));
         }
         let Some(mut value) = ServiceValue::try_new(id, &values) else {
@@ -292,6 +301,9 @@ impl Planner {
         };
         if wanted.reach.is_outside() {
             value = value.external();
+        }
+        if let Some(timeout) = affinity {
+            value = value.with_affinity(timeout);
         }
         let ranges = wanted.source_ranges(service);
         if !ranges.is_empty() {
@@ -311,6 +323,7 @@ impl Planner {
                 piece.services.insert(*frontend, *value);
                 piece.backends.extend(self.image.service(value.id()));
                 piece.maglev.extend(self.image.maglev_of(value.id()));
+                piece.members.extend(self.image.members_of(value.id()));
                 piece.sources.extend(self.image.sources_of(value.id()));
             }
         }

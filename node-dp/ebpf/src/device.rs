@@ -13,6 +13,7 @@ use node_dp_common::{
 };
 
 use crate::{
+    affinity::Affinity,
     answer, flows, icmp,
     layers::{Fragment, ICMP_V4, ICMP_V6, Layers, TCP, UDP},
     maps::{FLOWS, FRAGMENTS, WORK, count},
@@ -48,6 +49,8 @@ pub(crate) struct Work {
     datagram: FragmentKey,
     /// The flow that it opens.
     pub(crate) flow: Flow,
+    /// Its client, where that keeps a backend.
+    affinity: Affinity,
     /// What its tuple becomes.
     pub(crate) new: Tuple,
 }
@@ -129,9 +132,9 @@ fn segment(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict {
     if work.layers.fragment == Fragment::First {
         remember_ports(work);
     }
-    match rewrite(packet, &work.layers, &work.key.tuple(), &work.new) {
-        Ok(()) => Verdict::Pass,
-        Err(reason) => Verdict::Drop(reason),
+    match rewrite(packet, work) {
+        0 => Verdict::Pass,
+        _ => Verdict::Drop(DropReason::NotRewritable),
     }
 }
 
@@ -230,7 +233,11 @@ extern "C" fn isthmus_route() -> i32 {
     };
     // SAFETY: as in `run`, whose own reference is not used before this function has ended.
     let work = unsafe { &mut *work };
-    number_of(service::route(&work.key, &mut work.flow))
+    number_of(service::route(
+        &work.key,
+        &mut work.flow,
+        &mut work.affinity,
+    ))
 }
 
 /// Enters the routed flow, in a state.
@@ -267,8 +274,22 @@ fn answer_of(number: i32) -> Result<bool, DropReason> {
     }
 }
 
+/// Gives the packet its new tuple. Returns zero if all went well.
+///
+/// A function of its own, as those that route and enter a flow must fit on the stack below its caller: before 6.8 the kernel
+/// rounds each function's part up to 32 bytes.
+#[inline(never)]
+fn rewrite(packet: &Packet, work: &Work) -> i32 {
+    i32::from(rewrite_by(packet, &work.layers, &work.key.tuple(), &work.new).is_err())
+}
+
 #[inline(always)]
-fn rewrite(packet: &Packet, layers: &Layers, old: &Tuple, new: &Tuple) -> Result<(), DropReason> {
+fn rewrite_by(
+    packet: &Packet,
+    layers: &Layers,
+    old: &Tuple,
+    new: &Tuple,
+) -> Result<(), DropReason> {
     let change = Change::between(old, new);
     let has_transport = layers.fragment != Fragment::Later;
     if has_transport {

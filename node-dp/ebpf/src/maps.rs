@@ -8,9 +8,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use node_dp_common::{
-    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FragmentKey,
-    FragmentValue, FrontendKey, MAX_CLUSTERS, MaglevKey, MaglevValue, NodeValue, PeerValue,
-    RevNatKey, RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DropReason,
+    FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, MAX_CLUSTERS, MaglevKey,
+    MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
 
 use crate::device::Work;
@@ -25,6 +25,17 @@ pub(crate) static SERVICES: HashMap<FrontendKey, ServiceValue, 65_536, ON_DEMAND
 /// What serves them.
 #[btf_map]
 pub(crate) static BACKENDS: HashMap<BackendKey, BackendValue, 262_144, ON_DEMAND> = HashMap::new();
+
+/// Which backends the clients of services with session affinity may keep.
+#[btf_map]
+pub(crate) static MEMBERS: HashMap<MemberKey, BackendValue, 65_536, ON_DEMAND> = HashMap::new();
+
+/// Which backends those clients had last.
+///
+/// 32,768 entries of about 110 bytes are 3.5 MB, taken at once: an LRU map cannot be on demand. A client that is forgotten
+/// early may get another backend.
+#[btf_map]
+pub(crate) static AFFINITIES: LruHashMap<AffinityKey, AffinityValue, 32_768> = LruHashMap::new();
 
 /// Whether each cluster takes new connections.
 #[btf_map]

@@ -1,9 +1,17 @@
 //! The socket a hook runs for, and the peer address it may change. All pointer work is here.
 
 use aya_ebpf::{
-    EbpfContext, bindings::bpf_sock_addr, helpers::bpf_get_socket_cookie, programs::SockAddrContext,
+    EbpfContext,
+    bindings::bpf_sock_addr,
+    helpers::{bpf_get_socket_cookie, generated::bpf_get_netns_cookie},
+    programs::SockAddrContext,
 };
-use node_dp_common::{Address, FrontendKey, Port};
+use node_dp_common::{Address, Client, FrontendKey, Port};
+
+/// Whether the kernel tells programs of sockets apart network namespaces (5.7); set at load. Where it does not, the whole
+/// node is one client.
+#[unsafe(no_mangle)]
+static HAS_NETNS_COOKIE: u32 = 0;
 
 /// Which of the address fields a hook has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +75,18 @@ impl Socket {
     pub(crate) fn cookie(&self) -> u64 {
         // SAFETY: the helper takes the context of this program type.
         unsafe { bpf_get_socket_cookie(self.context.as_ptr()) }
+    }
+
+    /// The client that the socket is of: its network namespace, as its own address is not chosen before it connects.
+    #[inline(always)]
+    pub(crate) fn client(&self) -> Client {
+        // SAFETY: a plain read of a constant; volatile because the loader changes it behind the compiler's back.
+        let cookie = match unsafe { (&raw const HAS_NETNS_COOKIE).read_volatile() } {
+            0 => 0,
+            // SAFETY: the helper takes the context of this program type.
+            _ => unsafe { bpf_get_netns_cookie(self.context.as_ptr()) },
+        };
+        Client::in_namespace(cookie)
     }
 
     /// The peer, as a frontend would be written in the map.

@@ -2,11 +2,13 @@
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use node_dp_common::{
-    BackendKey, BackendValue, DropReason, FrontendKey,
+    BackendKey, BackendValue, DropReason, FrontendKey, ServiceValue,
     select::{Seeded, select},
 };
 
 use crate::{
+    affinity::Affinity,
+    flows,
     maps::{BACKENDS, CLUSTERS, SERVICES},
     memory,
     socket::Socket,
@@ -29,7 +31,7 @@ const ATTEMPTS: usize = 2;
 pub(crate) fn connect(socket: &Socket) -> Verdict {
     let frontend = socket.peer();
     // SAFETY: the helper takes nothing.
-    match backend_of(&frontend, || unsafe { bpf_get_prandom_u32() }) {
+    match backend_of(socket, &frontend, || unsafe { bpf_get_prandom_u32() }) {
         Ok(Some(backend)) => redirect(socket, frontend, backend),
         Ok(None) => {
             memory::forget(socket, &frontend);
@@ -46,7 +48,7 @@ pub(crate) fn connect(socket: &Socket) -> Verdict {
 pub(crate) fn send(socket: &Socket) -> Verdict {
     let frontend = socket.peer();
     let seeded = Seeded::new(socket.cookie());
-    match backend_of(&frontend, || seeded.draw()) {
+    match backend_of(socket, &frontend, || seeded.draw()) {
         Ok(Some(backend)) => redirect(socket, frontend, backend),
         Ok(None) => Verdict::Pass,
         Err(reason) => Verdict::Refuse(reason),
@@ -78,6 +80,7 @@ fn redirect(socket: &Socket, frontend: FrontendKey, backend: BackendValue) -> Ve
 /// A backend for a frontend; none if the address is no frontend.
 #[inline(always)]
 fn backend_of(
+    socket: &Socket,
     frontend: &FrontendKey,
     random: impl Fn() -> u32,
 ) -> Result<Option<BackendValue>, DropReason> {
@@ -86,17 +89,59 @@ fn backend_of(
         let Some(service) = (unsafe { SERVICES.get(frontend) }) else {
             return Ok(None);
         };
-        let takes = |cluster| {
-            CLUSTERS
-                .get(u32::from(cluster))
-                .is_some_and(|cluster| cluster.takes(&random))
+        let backend = match service.affinity_timeout() {
+            Some(timeout) => keeping(socket, frontend, service, timeout)?,
+            None => any_of(service, &random)?.map(|(_, backend)| backend),
         };
-        let choice = select(service, takes, &random)?;
-        let key = BackendKey::new(service.id(), choice.cluster, choice.slot);
-        // SAFETY: as above.
-        if let Some(backend) = unsafe { BACKENDS.get(key) } {
+        if let Some(backend) = backend {
             return Ok(Some(*backend));
         }
     }
     Err(DropReason::BackendMissing)
+}
+
+/// The backend that the socket's client keeps; none if it vanished just now.
+///
+/// Two first connections at once draw the same numbers and so meet at one backend. Which one changes from one timeout to
+/// the next, so that a client that was away for so long may get another.
+#[inline(always)]
+fn keeping(
+    socket: &Socket,
+    frontend: &FrontendKey,
+    service: &ServiceValue,
+    timeout: u32,
+) -> Result<Option<&'static BackendValue>, DropReason> {
+    let client = socket.client();
+    let era = u64::from(flows::now() / timeout);
+    let seeded = Seeded::new(client.hash(frontend).wrapping_add(era));
+    let mut affinity = Affinity::new(client, service.id());
+    let draw = || seeded.draw();
+    if let Some((_, backend)) = affinity.kept(service, timeout, |cluster| takes(cluster, draw)) {
+        return Ok(Some(backend));
+    }
+    let chosen = any_of(service, &draw)?;
+    Ok(chosen.map(|(cluster, backend)| {
+        affinity.keep(cluster, backend);
+        backend
+    }))
+}
+
+/// A backend of a service, and the index of its cluster; none if it vanished just now.
+#[inline(always)]
+fn any_of(
+    service: &ServiceValue,
+    random: &impl Fn() -> u32,
+) -> Result<Option<(u16, &'static BackendValue)>, DropReason> {
+    let choice = select(service, |cluster| takes(cluster, random), random)?;
+    let key = BackendKey::new(service.id(), choice.cluster, choice.slot);
+    // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
+    let backend = unsafe { BACKENDS.get(key) };
+    Ok(backend.map(|backend| (choice.cluster, backend)))
+}
+
+/// Whether the cluster of an index takes a new connection.
+#[inline(always)]
+fn takes(cluster: u16, random: impl Fn() -> u32) -> bool {
+    let cluster = CLUSTERS.get(u32::from(cluster));
+    cluster.is_some_and(|cluster| cluster.takes(random))
 }

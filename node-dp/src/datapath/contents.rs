@@ -59,6 +59,7 @@ impl Datapath {
         Ok(Image {
             services: entries("SERVICES", &self.services)?,
             backends: entries("BACKENDS", &self.backends)?,
+            members: entries("MEMBERS", &self.members)?,
             maglev: entries("MAGLEV", &self.maglev)?,
             sources: self.read_sources()?,
             clusters: self.read_clusters()?,
@@ -79,6 +80,9 @@ impl Datapath {
                 sizes.backends,
                 self.backends.insert(key, value, 0),
             ),
+            MapOp::PutMember(key, value) => {
+                changed("MEMBERS", sizes.members, self.members.insert(key, value, 0))
+            }
             MapOp::PutMaglev(key, value) => {
                 changed("MAGLEV", sizes.maglev, self.maglev.insert(key, value, 0))
             }
@@ -97,6 +101,7 @@ impl Datapath {
                 "SOURCE_RANGES",
                 self.source_ranges.remove(&source_key(*id, *range)),
             ),
+            MapOp::DeleteMember(key) => removed("MEMBERS", self.members.remove(key)),
             MapOp::DeleteMaglev(key) => removed("MAGLEV", self.maglev.remove(key)),
             MapOp::DeleteBackend(key) => removed("BACKENDS", self.backends.remove(key)),
         }

@@ -1,6 +1,6 @@
 //! What the kernel offers and what was chosen for it, for the agent's status.
 
-use super::Attachment;
+use super::{Attachment, object::Loaded};
 
 /// One choice that depends on the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Feature {
 }
 
 /// The choices of the datapath.
-pub(super) fn report(can_set_retval: bool, attachment: Attachment) -> Vec<Feature> {
-    let refusal = if can_set_retval {
+pub(super) fn report(loaded: &Loaded, attachment: Attachment) -> Vec<Feature> {
+    let refusal = if loaded.can_set_retval() {
         Feature {
             name: "refusal",
             chosen: "ECONNREFUSED",
@@ -40,8 +40,22 @@ pub(super) fn report(can_set_retval: bool, attachment: Attachment) -> Vec<Featur
             reason: "the kernel lacks TCX (6.6), or filters were asked for",
         },
     };
+    let affinity = if loaded.has_netns_cookie() {
+        Feature {
+            name: "session-affinity",
+            chosen: "network namespace",
+            reason: "the kernel has bpf_get_netns_cookie for sockets",
+        }
+    } else {
+        Feature {
+            name: "session-affinity",
+            chosen: "node",
+            reason: "the kernel lacks bpf_get_netns_cookie for sockets (5.7): all of the node's are one client",
+        }
+    };
     vec![
         refusal,
+        affinity,
         devices,
         Feature {
             name: "attachment",

@@ -12,9 +12,9 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use node_dp_common::{
-    Address, BackendKey, BackendValue, ClusterValue, DropReason, FlowKey, FlowValue, FragmentKey,
-    FragmentValue, FrontendKey, LAYOUT, MAX_CLUSTERS, MaglevKey, MaglevValue, NodeValue, PeerValue,
-    RevNatKey, RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DropReason,
+    FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, LAYOUT, MAX_CLUSTERS, MaglevKey,
+    MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
 
 use super::OpenError;
@@ -23,9 +23,11 @@ use super::OpenError;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// All maps that are pinned: all but the one that a program only works on.
-pub(super) const MAPS: [&str; 12] = [
+pub(super) const MAPS: [&str; 14] = [
     "SERVICES",
     "BACKENDS",
+    "MEMBERS",
+    "AFFINITIES",
     "MAGLEV",
     "SOURCE_RANGES",
     "CLUSTERS",
@@ -41,14 +43,18 @@ pub(super) const MAPS: [&str; 12] = [
 /// How many entries the maps can hold.
 ///
 /// Services, backends, lines of Maglev tables and flows take memory as they come (about 200, 80, 192 and 160 bytes each);
-/// beforehand they take only 16 bytes per possible entry. `REV_NAT` takes all of its memory at once, about 120 bytes per
-/// entry.
+/// beforehand they take only 16 bytes per possible entry. `REV_NAT` and `AFFINITIES` take all of their memory at once, about
+/// 120 bytes per entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapSizes {
     /// Frontends: each address and port of a service.
     pub services: u32,
     /// Backends of all frontends.
     pub backends: u32,
+    /// Backends of all frontends whose services have session affinity.
+    pub members: u32,
+    /// Clients of such services, each once per service; the least recently used are forgotten.
+    pub affinities: u32,
     /// Lines of Maglev tables: five for a service of three backends.
     pub maglev: u32,
     /// Prefixes of clients that services are kept to.
@@ -61,11 +67,14 @@ pub struct MapSizes {
 
 impl Default for MapSizes {
     /// 64 k frontends with 4 backends each, 5 MiB beforehand; 26 k of them with Maglev tables, 2 MiB; 64 k to 128 k flows,
-    /// 4 MiB; and 4 MiB for 32 k dialled frontends.
+    /// 4 MiB; 1 MiB for 64 k backends with session affinity, and 4 MiB for 32 k of their clients; and 4 MiB for 32 k dialled
+    /// frontends.
     fn default() -> Self {
         Self {
             services: 65_536,
             backends: 262_144,
+            members: 65_536,
+            affinities: 32_768,
             maglev: 131_072,
             source_ranges: 65_536,
             flows: 262_144,
@@ -81,6 +90,8 @@ impl MapSizes {
         let layout = [
             shape::<FrontendKey, ServiceValue>(self.services),
             shape::<BackendKey, BackendValue>(self.backends),
+            shape::<MemberKey, BackendValue>(self.members),
+            shape::<AffinityKey, AffinityValue>(self.affinities),
             shape::<MaglevKey, MaglevValue>(self.maglev),
             shape::<SourceKey, u32>(self.source_ranges),
             shape::<u32, ClusterValue>(clusters),
@@ -135,6 +146,7 @@ impl Programs {
 pub(super) struct Loaded {
     ebpf: Ebpf,
     can_set_retval: bool,
+    has_netns_cookie: bool,
 }
 
 impl Loaded {
@@ -164,6 +176,11 @@ impl Loaded {
         self.can_set_retval
     }
 
+    /// Whether programs of sockets can tell network namespaces apart.
+    pub(super) fn has_netns_cookie(&self) -> bool {
+        self.has_netns_cookie
+    }
+
     pub(super) fn into_programs(self) -> Programs {
         Programs(self.ebpf)
     }
@@ -175,7 +192,12 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
     let can_set_retval =
         is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
             .unwrap_or(false);
-    let flag = u32::from(can_set_retval);
+    let has_netns_cookie = is_helper_supported(
+        ProgramType::CgroupSockAddr,
+        BpfHelper::BPF_FUNC_get_netns_cookie,
+    )
+    .unwrap_or(false);
+    let flags = [can_set_retval, has_netns_cookie].map(u32::from);
     let paths: Vec<(&str, PathBuf)> = MAPS
         .into_iter()
         .map(|name| (name, directory.join(name)))
@@ -184,9 +206,12 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
     let mut loader = EbpfLoader::new();
     loader
         .verifier_log_level(VerifierLogLevel::DISABLE)
-        .override_global("CAN_SET_RETVAL", &flag, true)
+        .override_global("CAN_SET_RETVAL", &flags[0], true)
+        .override_global("HAS_NETNS_COOKIE", &flags[1], true)
         .map_max_entries("SERVICES", sizes.services)
         .map_max_entries("BACKENDS", sizes.backends)
+        .map_max_entries("MEMBERS", sizes.members)
+        .map_max_entries("AFFINITIES", sizes.affinities)
         .map_max_entries("MAGLEV", sizes.maglev)
         .map_max_entries("SOURCE_RANGES", sizes.source_ranges)
         .map_max_entries("FLOWS", sizes.flows)
@@ -198,5 +223,6 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
     Ok(Loaded {
         ebpf,
         can_set_retval,
+        has_netns_cookie,
     })
 }

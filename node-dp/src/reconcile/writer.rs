@@ -79,6 +79,7 @@ impl<M: Maps> Writer<M> {
 fn service_of(op: &MapOp) -> Option<u32> {
     match op {
         MapOp::PutBackend(key, _) | MapOp::DeleteBackend(key) => Some(key.service_id()),
+        MapOp::PutMember(key, _) | MapOp::DeleteMember(key) => Some(key.service_id()),
         MapOp::PutMaglev(key, _) | MapOp::DeleteMaglev(key) => Some(key.service_id()),
         MapOp::PutSource(id, _) | MapOp::DeleteSource(id, _) => Some(*id),
         MapOp::PutService(_, value) => Some(value.id()),

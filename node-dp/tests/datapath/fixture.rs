@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -24,9 +25,13 @@ use nix::{
 };
 use node_dp::datapath::{Adoption, Datapath, DatapathConfig};
 use node_dp_common::{
-    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, Group, ServiceValue,
+    BackendKey, BackendValue, ClusterState, ClusterValue, FrontendKey, Group, MemberKey,
+    ServiceValue,
 };
-use node_dp_core::image::MapOp;
+use node_dp_core::{
+    diff::diff,
+    image::{Image, MapOp},
+};
 use tempfile::TempDir;
 
 /// The protocols' numbers.
@@ -163,6 +168,7 @@ pub(crate) struct Service {
     groups: Vec<(u16, u8, Vec<SocketAddr>)>,
     is_external: bool,
     is_local: bool,
+    affinity: Option<NonZeroU32>,
     sources: Vec<IpNet>,
 }
 
@@ -175,6 +181,7 @@ impl Service {
             groups: Vec::new(),
             is_external: false,
             is_local: false,
+            affinity: None,
             sources: Vec::new(),
         }
     }
@@ -189,6 +196,12 @@ impl Service {
     /// The same, with all its backends on the node.
     pub(crate) fn local(mut self) -> Self {
         self.is_local = true;
+        self
+    }
+
+    /// The same, whose clients keep their backend for so many seconds.
+    pub(crate) fn with_affinity(mut self, seconds: u32) -> Self {
+        self.affinity = NonZeroU32::new(seconds);
         self
     }
 
@@ -211,17 +224,25 @@ impl Service {
         for (cluster, tier, backends) in &self.groups {
             let count = u16::try_from(backends.len()).unwrap();
             groups.push(Group::new(*cluster, *tier, 1, count));
-            ops.extend(backends.iter().zip(0..).map(|(backend, slot)| {
+            for (backend, slot) in backends.iter().zip(0..) {
                 let mut value = BackendValue::new(backend.ip(), backend.port());
                 if self.is_local {
                     value = value.local();
                 }
-                MapOp::PutBackend(BackendKey::new(self.id, *cluster, slot), value)
-            }));
+                let key = BackendKey::new(self.id, *cluster, slot);
+                ops.push(MapOp::PutBackend(key, value));
+                if self.affinity.is_some() {
+                    let member = MemberKey::new(self.id, *cluster, value);
+                    ops.push(MapOp::PutMember(member, value));
+                }
+            }
         }
         let mut value = ServiceValue::try_new(self.id, &groups).unwrap();
         if self.is_external {
             value = value.external();
+        }
+        if let Some(timeout) = self.affinity {
+            value = value.with_affinity(timeout);
         }
         if !self.sources.is_empty() {
             value = value.restricted();
@@ -238,6 +259,21 @@ pub(crate) fn install(datapath: &mut Datapath, services: &[Service]) {
     put_cluster(datapath, 0, "east", ClusterState::Up);
     put_cluster(datapath, 1, "west", ClusterState::Up);
     for op in services.iter().flat_map(Service::ops) {
+        datapath.apply(&op).unwrap();
+    }
+}
+
+/// Makes these services, and no others, known in the clusters that are there.
+pub(crate) fn replace(datapath: &mut Datapath, services: &[Service]) {
+    let old = datapath.read_image().unwrap();
+    let mut new = Image {
+        clusters: old.clusters.clone(),
+        ..Image::default()
+    };
+    for op in services.iter().flat_map(Service::ops) {
+        new.apply(&op);
+    }
+    for op in diff(&old, &new) {
         datapath.apply(&op).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! Single packets through the programs of devices: what goes in, the verdict, what comes out.
 
+mod affinity;
 mod bench;
 mod errors;
 mod fragments;

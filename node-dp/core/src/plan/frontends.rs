@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
 };
 
 use cluster_registry::{
     name::ClusterName,
     service::{Protocol, Service, ServicePort},
-    traffic::TrafficPolicy,
+    traffic::{SessionAffinity, TrafficPolicy},
     view::{Endpoints, MergedService},
 };
 use ipnet::IpNet;
@@ -63,6 +64,23 @@ impl Wanted<'_> {
 }
 
 impl Wanted<'_> {
+    /// For how many seconds after its last connection a client keeps its backend; `None` where it does not.
+    pub(super) fn affinity_timeout(&self, service: &MergedService) -> Option<NonZeroU32> {
+        let own = service.local.as_ref().map(|local| local.session_affinity);
+        let imported = service.import.as_ref();
+        let imported = imported.map(|import| import.session_affinity);
+        let affinity = match self.reach {
+            Reach::Service | Reach::Outside => own,
+            Reach::Import => imported,
+        };
+        match affinity.unwrap_or_default() {
+            SessionAffinity::None => None,
+            SessionAffinity::ClientIp { timeout } => {
+                NonZeroU32::new(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
     /// Who may use the frontend; empty for everybody.
     pub(super) fn source_ranges<'a>(&self, service: &'a MergedService) -> &'a [IpNet] {
         let exposure = service

@@ -1,6 +1,6 @@
 //! Runs one packet through a program as it is attached to a device.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use node_dp::datapath::{Datapath, DatapathConfig, NodeAddresses};
@@ -29,6 +29,7 @@ pub(super) struct Bench {
     pub(super) datapath: Datapath,
     ingress: SchedClassifier,
     egress: SchedClassifier,
+    next_port: u16,
 }
 
 impl Bench {
@@ -55,12 +56,20 @@ impl Bench {
                 datapath,
                 ingress: attached(TcAttachType::Ingress),
                 egress: attached(TcAttachType::Egress),
+                next_port: 40_000,
             });
         });
     }
 
     pub(super) fn apply(&mut self, op: MapOp) {
         self.datapath.apply(&op).unwrap();
+    }
+
+    /// Ports that this has not given out before.
+    pub(super) fn unused_ports(&mut self, count: u16) -> Range<u16> {
+        let first = self.next_port;
+        self.next_port += count;
+        first..self.next_port
     }
 
     /// What becomes of a packet at a hook.

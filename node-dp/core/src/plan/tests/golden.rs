@@ -162,6 +162,34 @@ fn an_internal_policy_keeps_cluster_ips_to_the_node() {
     dump.compare("internal-policy");
 }
 
+#[test]
+fn clients_keep_backends_while_a_service_has_session_affinity() {
+    let mut world = World::new();
+    world.service("web", "10.0.1.1");
+    for number in 1..=3 {
+        world.endpoint("east", "web", &format!("10.1.0.{number}"));
+    }
+    world.session_affinity("web", Some(10_800));
+    let (mut planner, ops) = world.planner();
+    let mut dump = Dump::new("three hours", &planner);
+    dump.ops(&ops);
+
+    let mut step = |world: &World, title: &str| {
+        let ops = world.update(&mut planner, &["web"]);
+        dump.step(title, &planner);
+        dump.ops(&ops);
+    };
+    world.session_affinity("web", Some(60));
+    step(&world, "a minute");
+    world.conditions("east", "web", "10.1.0.1", TERMINATING);
+    step(&world, "one terminates");
+    world.no_endpoint("east", "web", "10.1.0.1");
+    step(&world, "it is gone");
+    world.session_affinity("web", None);
+    step(&world, "no affinity");
+    dump.compare("session-affinity");
+}
+
 fn vip(address: &str, mode: IpMode) -> LoadBalancerIp {
     let ip = ip(address);
     LoadBalancerIp { ip, mode }
@@ -179,6 +207,14 @@ impl Dump {
     fn step(&mut self, title: &str, planner: &Planner) {
         self.0
             .push_str(&format!("# {title}\n{}\n", planner.image()));
+    }
+
+    /// The changes of a step, in their order.
+    fn ops(&mut self, ops: &[MapOp]) {
+        for op in ops {
+            self.0.push_str(&format!("- {op:?}\n"));
+        }
+        self.0.push('\n');
     }
 
     fn compare(&self, file: &str) {

@@ -66,6 +66,7 @@ enum Step {
     Endpoint(u8, u8, u8),
     NoEndpoint(u8, u8, u8),
     Affinity(u8, bool),
+    SessionAffinity(u8, Option<u8>),
     Restore(u8),
 }
 
@@ -78,6 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..3u8, 0..3u8, 0..6u8).prop_map(|(c, s, e)| Step::Endpoint(c, s, e)),
         4 => (0..3u8, 0..3u8, 0..6u8).prop_map(|(c, s, e)| Step::NoEndpoint(c, s, e)),
         1 => (0..3u8, any::<bool>()).prop_map(|(s, local)| Step::Affinity(s, local)),
+        1 => (0..3u8, prop::option::of(1..3u8)).prop_map(|(s, t)| Step::SessionAffinity(s, t)),
         1 => (0..3u8).prop_map(Step::Restore),
     ];
     prop::collection::vec(step, 0..40)
@@ -120,6 +122,12 @@ impl Step {
                 world.affinity(&label(s), affinity);
                 label(s)
             }
+            Self::SessionAffinity(s, timeout) => {
+                world.no_service(&label(s));
+                world.service(&label(s), &format!("10.0.1.{s}"));
+                world.session_affinity(&label(s), timeout.map(u64::from));
+                label(s)
+            }
         }
     }
 }
@@ -157,19 +165,24 @@ fn whole(maps: &Image) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-type Groups = BTreeMap<(u8, String), BTreeSet<BackendValue>>;
+/// The backends of each tier and cluster, for how long clients keep theirs, and which they may keep.
+type Meaning = (
+    BTreeMap<(u8, String), BTreeSet<BackendValue>>,
+    Option<u32>,
+    BTreeSet<BackendValue>,
+);
 
 /// What the maps mean, without the numbers that history gave out.
-fn meaning(maps: &Image) -> BTreeMap<FrontendKey, Groups> {
+fn meaning(maps: &Image) -> BTreeMap<FrontendKey, Meaning> {
     let meaning_of = |service: &ServiceValue| {
         let groups = service.groups().iter();
-        groups
-            .map(|group| {
-                let cluster = maps.clusters[&group.cluster()].name().to_owned();
-                let backends = maps.group(service.id(), group.cluster());
-                ((group.tier(), cluster), backends.map(|(_, b)| b).collect())
-            })
-            .collect()
+        let groups = groups.map(|group| {
+            let cluster = maps.clusters[&group.cluster()].name().to_owned();
+            let backends = maps.group(service.id(), group.cluster());
+            ((group.tier(), cluster), backends.map(|(_, b)| b).collect())
+        });
+        let kept = maps.members_of(service.id()).map(|(_, b)| b);
+        (groups.collect(), service.affinity_timeout(), kept.collect())
     };
     let services = maps.services.iter();
     services

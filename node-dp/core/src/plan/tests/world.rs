@@ -1,12 +1,13 @@
 //! Builds views for tests, and plans them.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use cluster_registry::{
     cluster::{Cluster, Control},
     endpoint::{Conditions, Endpoint, EndpointPort},
     service::{ClusterAffinity, Protocol, Service, ServiceKind, ServicePort, Sharing},
     shared_map::SharedMap,
+    traffic::SessionAffinity,
 };
 
 use super::*;
@@ -67,6 +68,14 @@ impl World {
 
     pub(super) fn affinity(&mut self, label: &str, affinity: ClusterAffinity) {
         self.local(label).sharing.affinity = affinity;
+    }
+
+    /// Clients keep their backend for so many seconds.
+    pub(super) fn session_affinity(&mut self, label: &str, seconds: Option<u64>) {
+        let affinity = seconds.map(|seconds| SessionAffinity::ClientIp {
+            timeout: Duration::from_secs(seconds),
+        });
+        self.local(label).session_affinity = affinity.unwrap_or_default();
     }
 
     pub(super) fn local(&mut self, label: &str) -> &mut Service {
