@@ -7,9 +7,10 @@ mod random;
 mod world;
 
 use cluster_registry::service::ClusterAffinity;
-use node_dp_common::{MAX_GROUPS, select};
+use node_dp_common::{ClusterState, ClusterValue, MAX_GROUPS, select};
 
 use super::*;
+use crate::verdict::Ruling;
 use world::{World, here, ip, name};
 
 #[test]
