@@ -68,6 +68,8 @@ pub struct Dialling {
 struct Target {
     state: State,
     backoff: Backoff,
+    /// Since when there was no session; `None` before it is first dialled, and while there is one.
+    absent_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,7 @@ impl Dialling {
                     is_redundant: false,
                 },
                 backoff: self.backoff.clone(),
+                absent_since: None,
             });
         }
     }
@@ -136,6 +139,7 @@ impl Dialling {
             && let State::Dialled { started } = target.state
         {
             target.state = State::Up { started };
+            target.absent_since = None;
         }
     }
 
@@ -154,6 +158,7 @@ impl Dialling {
             Outcome::Redundant => now + DUPLICATE_RETRY,
         };
         let is_redundant = outcome == Outcome::Redundant;
+        target.absent_since.get_or_insert(now);
         target.state = State::Idle { due, is_redundant };
         if matches!(outcome, Outcome::WasUp(_)) {
             self.need_all(now);
@@ -174,6 +179,7 @@ impl Dialling {
         {
             if let Some(target) = self.targets.get_mut(&address) {
                 target.state = State::Dialled { started: now };
+                target.absent_since.get_or_insert(now);
             }
             self.last_start = Some(now);
             self.outputs.push_back(Output::Dial(address));
@@ -184,6 +190,11 @@ impl Dialling {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let target = self.next_target().map(|(due, _)| due);
         self.search_at().into_iter().chain(target).min()
+    }
+
+    /// Since when there was no session by an address; `None` when there is one, or the address is not dialled.
+    pub fn absent_since(&self, address: SocketAddr) -> Option<Instant> {
+        self.targets.get(&address)?.absent_since
     }
 
     /// What to do next.

@@ -1,56 +1,33 @@
 //! Keeps sessions with a peer's gateways: dials them, runs the sessions, and dials anew when they end.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use certs::{identity::SpiffeId, tls::Expectation};
+use certs::identity::SpiffeId;
 use cluster_registry::link::PeerAddress;
 use mesh_gateway_core::{
     backoff::Backoff,
-    dialling::{Dialling, Outcome, Output},
-    limits::OPENING_TIMEOUT,
-    reason::{DownReason, GoodbyeReason},
+    dialling::{Dialling, Output},
 };
-use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use crate::{
-    drive::{Drive, Ended, Peer},
+    attempt::Attempt,
     event::{PeerEvent, Report, SessionId},
     feed::Feed,
-    identity::{self, Shown},
-    listen::{Grant, Subscribes},
+    listen::Subscribes,
     places,
     resume::Resume,
     settings::Settings,
-    streams::Streams,
-    transport::{self, TransportError},
 };
 
 /// The delay after the first failure.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-
-/// How long a handshake may take.
-///
-/// Its packets are repeated ever more rarely, so a fresh attempt finds a healed path sooner than an old one does. It
-/// leaves room for two lost packets at a round trip of 300 ms.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// How long the last packets of a connection are waited for; then the socket is closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
-
-/// The name in the TLS handshake; identities are compared instead, so it only has to be one.
-const SERVER_NAME: &str = "isthmus";
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 
 /// Keeps a session with each gateway of a peer, up to a limit, for as long as the process lives.
 ///
@@ -79,25 +56,6 @@ pub struct Dialer {
     pub seed: u64,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-enum DialError {
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    #[error("no socket: {0}")]
-    Socket(#[from] io::Error),
-    #[error(transparent)]
-    Connect(#[from] quinn::ConnectError),
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    #[error("no answer")]
-    NoAnswer(#[from] tokio::time::error::Elapsed),
-    #[error("{0}")]
-    NotUp(DownReason),
-    #[error("answered by {found}")]
-    WrongIdentity { found: String },
-}
-
 impl Dialer {
     /// Dials until the token is cancelled or the receiver of the events is gone, then says goodbye.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -107,6 +65,7 @@ impl Dialer {
         let dialer = Arc::new(self);
         let (mut searches, mut attempts) = (JoinSet::new(), JoinSet::new());
         let mut ups = JoinSet::new();
+        let closing = TaskTracker::new();
         loop {
             dialling.handle_timeout(now());
             while let Some(output) = dialling.poll_output() {
@@ -117,8 +76,15 @@ impl Dialer {
                     Output::Dial(address) => {
                         let (up_tx, up) = oneshot::channel();
                         ups.spawn(when_up(address, up));
-                        let dialer = Arc::clone(&dialer);
-                        attempts.spawn(dialer.attempt(address, up_tx, shutdown.clone()));
+                        let absent_since = dialling.absent_since(address);
+                        let attempt = Attempt {
+                            dialer: Arc::clone(&dialer),
+                            address,
+                            absence: absent_since.map_or(Duration::ZERO, |since| now() - since),
+                            closing: closing.clone(),
+                            shutdown: shutdown.clone(),
+                        };
+                        attempts.spawn(attempt.run(up_tx));
                     }
                 }
             }
@@ -138,6 +104,8 @@ impl Dialer {
         // Whatever ended the loop ends the sessions, and their goodbyes leave.
         shutdown.cancel();
         while attempts.join_next().await.is_some() {}
+        closing.close();
+        closing.wait().await;
     }
 
     /// Finds the addresses of a place; `None` when it is not found.
@@ -159,105 +127,7 @@ impl Dialer {
         }
     }
 
-    /// One attempt and the session that it leads to.
-    async fn attempt(
-        self: Arc<Self>,
-        address: SocketAddr,
-        up: oneshot::Sender<()>,
-        shutdown: CancellationToken,
-    ) -> (SocketAddr, Outcome) {
-        let outcome = match self.dial(address, up, &shutdown).await {
-            Ok(outcome) => outcome,
-            Err(failure) => {
-                self.say_unreachable(Some(address), failure.to_string(), &shutdown)
-                    .await;
-                Outcome::Failed
-            }
-        };
-        (address, outcome)
-    }
-
-    /// Dials one address, and runs the session.
-    async fn dial(
-        &self,
-        address: SocketAddr,
-        up: oneshot::Sender<()>,
-        shutdown: &CancellationToken,
-    ) -> Result<Outcome, DialError> {
-        let session = SessionId::next();
-        debug!(%session, peer = %self.expected, %address, "dialling");
-        let connected = tokio::select! {
-            () = shutdown.cancelled() => return Ok(Outcome::Failed),
-            connected = timeout(HANDSHAKE_TIMEOUT, self.connect(address)) => connected,
-        };
-        let (endpoint, connection, shown) = connected??;
-        let peer = Peer {
-            session,
-            id: Arc::new(shown.id),
-            address,
-            expires: shown.expires,
-        };
-        let ended = self.run_session(peer, connection, up, shutdown).await;
-        // The goodbye must leave before the socket is gone.
-        if timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await.is_err() {
-            debug!(%session, "closed before the peer took note");
-        }
-        let Ended { up_since, reason } = ended?;
-        let is_redundant = [GoodbyeReason::Duplicate, GoodbyeReason::TooManyReplicas]
-            .map(DownReason::EndedHere)
-            .contains(&reason);
-        match up_since {
-            None => Err(DialError::NotUp(reason)),
-            Some(_) if is_redundant => Ok(Outcome::Redundant),
-            Some(since) => Ok(Outcome::WasUp(since.into_std())),
-        }
-    }
-
-    async fn connect(
-        &self,
-        address: SocketAddr,
-    ) -> Result<(Endpoint, Connection, Shown), DialError> {
-        let expectation = Expectation {
-            cluster: self.expected.cluster.clone(),
-        };
-        let config = transport::client(&self.settings.credentials, expectation)?;
-        let unspecified = match address.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let endpoint = Endpoint::client(SocketAddr::new(unspecified, 0))?;
-        let connection = endpoint.connect_with(config, address, SERVER_NAME)?.await?;
-        match identity::of(&connection) {
-            Some(shown) if shown.id == self.expected => Ok((endpoint, connection, shown)),
-            found => {
-                let code = VarInt::from_u32(GoodbyeReason::NotAuthorised.code());
-                connection.close(code, GoodbyeReason::NotAuthorised.label().as_bytes());
-                let found = found.map_or_else(|| "nobody".to_owned(), |shown| shown.id.to_string());
-                Err(DialError::WrongIdentity { found })
-            }
-        }
-    }
-
-    async fn run_session(
-        &self,
-        peer: Peer,
-        connection: Connection,
-        up: oneshot::Sender<()>,
-        shutdown: &CancellationToken,
-    ) -> Result<Ended, DialError> {
-        let streams = timeout(OPENING_TIMEOUT, Streams::open(&connection)).await??;
-        let grant = Grant {
-            feed: self.feed.clone(),
-            resume: self.resume.clone(),
-            subscribes: self.subscribes,
-            compares: self.compares,
-            events: self.events.clone(),
-        };
-        let drive = Drive::new(&self.settings, peer, connection, streams, grant).telling(up);
-        Ok(drive.run(shutdown).await)
-    }
-
-    async fn say_unreachable(
+    pub(crate) async fn say_unreachable(
         &self,
         address: Option<SocketAddr>,
         reason: String,

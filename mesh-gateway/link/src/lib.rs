@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod asking;
+mod attempt;
 pub mod dial;
 mod drive;
 pub mod event;
 pub mod feed;
 mod identity;
+mod knock;
 pub mod listen;
 mod places;
 pub mod resume;

@@ -31,6 +31,26 @@ fn an_attempt_that_fails_makes_way_at_once() {
 }
 
 #[test]
+fn an_absence_lasts_from_the_first_attempt_or_the_sessions_end_until_the_next_session() {
+    let (mut dialling, start) = resolved(&[&["192.0.2.1:1"]]);
+    let place = address("192.0.2.1:1");
+    assert_eq!(dialling.absent_since(place), None);
+
+    run(&mut dialling, start, Duration::ZERO);
+    dialling.handle_ended(place, Outcome::Failed, start + MAX);
+    assert_eq!(dialling.absent_since(place), Some(start));
+
+    answer(&mut dialling, &[&["192.0.2.1:1"]], start + MAX);
+    run(&mut dialling, start + MAX, MAX);
+    dialling.handle_up(place);
+    assert_eq!(dialling.absent_since(place), None);
+
+    let lost = start + MAX * 3;
+    dialling.handle_ended(place, Outcome::WasUp(start), lost);
+    assert_eq!(dialling.absent_since(place), Some(lost));
+}
+
+#[test]
 fn a_name_that_leads_elsewhere_is_followed_and_its_old_address_left() {
     let (mut dialling, start) = resolved(&[&["192.0.2.1:1"]]);
     run(&mut dialling, start, Duration::ZERO);

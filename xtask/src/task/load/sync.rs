@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context;
-use cluster_registry::store::{Cursor, Epoch};
+use cluster_registry::store::Epoch;
 
 use ends::{Publisher, Subscriber};
 use relay::Relay;
@@ -62,6 +62,10 @@ const CHANGES: u32 = 200;
 
 /// Changes that a reconnect finds.
 const MISSED: u32 = 100;
+
+/// How many seconds the path is cut, also for a quick look.
+const CUT_S: u32 = 10;
+const QUICK_CUT_S: u32 = 2;
 
 /// The time between two changes, in which the path falls silent.
 const PAUSE: Duration = Duration::from_millis(7);
@@ -111,35 +115,48 @@ async fn peer(size: Size) -> anyhow::Result<Found> {
         found.push(("change_to_view_ms", millis(started.elapsed())));
         found.push(("wire_bytes_one_change", relay.bytes() - before));
     }
-    found.extend(reconnect(&publisher, &mut subscriber, &relay, None).await?);
-    found.extend(reconnect(&publisher, &mut subscriber, &relay, Some(Epoch(2))).await?);
+    found.extend(resume(&publisher, &mut subscriber, &relay, size).await?);
+    found.extend(resync(&publisher, &mut subscriber, &relay).await?);
     Ok(found)
 }
 
-/// The session ends, some of the state changes, in a new life of the store if there is to be one, and the session comes back.
-async fn reconnect(
+/// Some of the state changes while the path is cut, and the path heals.
+async fn resume(
     publisher: &Publisher,
     subscriber: &mut Subscriber,
     relay: &Relay,
-    epoch: Option<Epoch>,
-) -> anyhow::Result<[(&'static str, f64); 2]> {
-    let first = CHANGES + if epoch.is_some() { MISSED } else { 0 };
-    let mut newest: Cursor = match epoch {
-        Some(epoch) => publisher.restart(epoch, first).await?,
-        None => publisher.newest(),
-    };
+    size: Size,
+) -> anyhow::Result<Found> {
+    relay.cut();
+    let healed_at = Instant::now() + Duration::from_secs(size.times(CUT_S, QUICK_CUT_S).into());
+    let newest = publisher.change(CHANGES..CHANGES + MISSED).await?;
+    tokio::time::sleep_until(healed_at.into()).await;
+    let before = relay.bytes();
+    relay.heal();
+    let started = Instant::now();
+    subscriber.until(newest).await?;
+    Ok(vec![
+        ("resume_ms", millis(started.elapsed())),
+        ("resume_bytes", relay.bytes() - before),
+    ])
+}
+
+/// The publisher begins a new life in which some of its state has changed, and the session comes back.
+async fn resync(
+    publisher: &Publisher,
+    subscriber: &mut Subscriber,
+    relay: &Relay,
+) -> anyhow::Result<Found> {
+    let missed = CHANGES + 2 * MISSED;
+    let newest = publisher.restart(Epoch(2), missed).await?;
     let before = relay.bytes();
     let started = Instant::now();
     subscriber.close();
-    for number in 0..MISSED {
-        newest = publisher.change([first + number]).await?;
-    }
     subscriber.until(newest).await?;
-    let (took, bytes) = (millis(started.elapsed()), relay.bytes() - before);
-    Ok(match epoch {
-        Some(_) => [("epoch_resync_ms", took), ("epoch_resync_bytes", bytes)],
-        None => [("resume_ms", took), ("resume_bytes", bytes)],
-    })
+    Ok(vec![
+        ("epoch_resync_ms", millis(started.elapsed())),
+        ("epoch_resync_bytes", relay.bytes() - before),
+    ])
 }
 
 fn millis(time: Duration) -> f64 {

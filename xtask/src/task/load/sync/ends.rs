@@ -320,9 +320,11 @@ fn serve(number: u32, epoch: Epoch, size: Size) -> anyhow::Result<(Feed, mpsc::S
                     let _gone = reply.send(registry.exports().cursor());
                 }
                 Some(request) = server.next() => request.answer(registry.exports(), &mut reader),
-                else => return,
+                else => break,
             }
         }
+        // A process that ends does not free what it holds piece by piece, at the expense of the other side.
+        std::mem::forget((registry, reader));
     });
     Ok((feed, orders_tx))
 }
