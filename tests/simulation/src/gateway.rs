@@ -39,10 +39,10 @@ const REPORT_DEPTH: usize = 4;
 /// Feeds have epochs of their own; this many fit into one life of a gateway.
 const EPOCHS_IN_A_LIFE: u64 = 1000;
 
-/// The process that a gateway is in one of its lives.
-pub(crate) fn instance_of(life: u64) -> Instance {
+/// The process that a gateway is in one of its lives; it is one of its cluster's replicas.
+pub(crate) fn instance_of(replica: usize, life: u64) -> Instance {
     let id = InstanceId(u128::from(life).to_be_bytes());
-    Instance::try_new(id, Incarnation(life), "only").expect("a good name")
+    Instance::try_new(id, Incarnation(life), &format!("r{replica}")).expect("a good name")
 }
 
 /// The life of a gateway that gave an epoch.
@@ -69,7 +69,8 @@ pub(crate) struct Peer {
     pub(crate) resume: Resume,
     pub(crate) seat: Replicas<SessionNumber>,
     pub(crate) holding: Holding,
-    pub(crate) dialer: Option<Dialer>,
+    /// What dials its gateways, by number; empty where the peer dials.
+    pub(crate) dialers: BTreeMap<usize, Dialer>,
 }
 
 /// An event of a session.
@@ -132,6 +133,8 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) cluster: ClusterName,
+    /// Which of its cluster's it is.
+    pub(crate) replica: usize,
     pub(crate) life: u64,
     pub(crate) is_running: bool,
     pub(crate) clock: Clock,
@@ -151,7 +154,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(cluster: ClusterName, life: u64, clock: Clock, hold_time: Duration) -> Self {
+    pub(crate) fn new(
+        (cluster, replica): (ClusterName, usize),
+        life: u64,
+        clock: Clock,
+        hold_time: Duration,
+    ) -> Self {
         let epoch = Epoch(life * EPOCHS_IN_A_LIFE);
         let mut registry = Registry::new(cluster.clone(), epoch, epoch);
         registry.digest_with(encode_for_digest);
@@ -159,6 +167,7 @@ impl Gateway {
         Self {
             registry,
             cluster,
+            replica,
             life,
             is_running: true,
             clock,
@@ -184,18 +193,25 @@ impl Gateway {
         Some(self.feeds.get(&feed)?.cursor(self.registry.exports()))
     }
 
-    pub(crate) fn add_link(&mut self, spec: LinkSpec, seed: u64, now: Instant) {
+    /// `gateways` are those of the peer.
+    pub(crate) fn add_link(
+        &mut self,
+        spec: LinkSpec,
+        gateways: impl Iterator<Item = usize>,
+        seed: u64,
+        now: Instant,
+    ) {
         self.registry.add_peer(&spec);
         let feed = self.open_feed(&spec.export_to);
-        let dialer = spec
-            .is_dialled_by(&self.cluster)
-            .then(|| Dialer::new(seed, now));
+        let dialled = gateways.filter(|_| spec.is_dialled_by(&self.cluster));
+        let dialers = dialled.map(|gateway| (gateway, Dialer::new(seed, now)));
+        let dialers = dialers.collect();
         let peer = Peer {
             feed,
             resume: Resume::default(),
             seat: Replicas::default(),
             holding: Holding::default(),
-            dialer,
+            dialers,
             spec,
         };
         self.peers.insert(peer.spec.cluster.clone(), peer);
@@ -219,8 +235,10 @@ impl Gateway {
             self.close_all(&peer, GoodbyeReason::LinkChanged);
             self.end_feed(peer.feed);
             peer.feed = self.open_feed(&peer.spec.export_to);
-            // The dialer that served the old feed ends, and another begins.
-            peer.dialer = peer.dialer.is_some().then(|| Dialer::new(seed, now));
+            // The dialers that served the old feed end, and others begin.
+            for dialer in peer.dialers.values_mut() {
+                *dialer = Dialer::new(seed, now);
+            }
         }
         if old.grants != peer.spec.grants || old.limits != peer.spec.limits {
             peer.holding.ask_for_everything();
@@ -266,7 +284,7 @@ impl Gateway {
         }
         Some(Grant {
             feed: peer.feed,
-            instance: instance_of(self.life),
+            instance: instance_of(self.replica, self.life),
         })
     }
 

@@ -161,7 +161,7 @@ fn speak_from_the_grave() -> Result<(), String> {
     let before = victim.picture();
     let now = victim.gateway.clock.at(Duration::ZERO);
     let up = |life| Event::Up {
-        instance: Some(instance_of(life)),
+        instance: Some(instance_of(0, life)),
     };
     let everything = [
         Delivery::SnapshotBegin(vec![KeyRange::default()]),

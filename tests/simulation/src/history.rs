@@ -3,7 +3,7 @@
 //! A reader may skip states, but may not go back, may not be told of a state that never was, and at a position must have
 //! heard of everything up to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::{
     name::ClusterName,
@@ -18,14 +18,22 @@ pub(crate) type Life = u64;
 #[derive(Debug, Default)]
 struct Track {
     states: Vec<Option<Resource>>,
-    /// The last of them, and since when it is, in the store's own numbers.
-    newest: Option<(Option<Resource>, Life, Revision)>,
+    /// The last that each gateway showed, and since when it does, in its store's own numbers.
+    newest: BTreeMap<usize, (Option<Resource>, Life, Revision)>,
 }
 
 impl Track {
-    fn push(&mut self, state: Option<Resource>, life: Life, revision: Revision) {
-        self.states.push(state.clone());
-        self.newest = Some((state, life, revision));
+    fn push(
+        &mut self,
+        gateway: usize,
+        state: Option<Resource>,
+        (life, revision): (Life, Revision),
+    ) {
+        // A cluster's gateways show the same, one after the other.
+        if self.states.last() != Some(&state) {
+            self.states.push(state.clone());
+        }
+        self.newest.insert(gateway, (state, life, revision));
     }
 
     /// The first state from `from` on that looks so.
@@ -35,32 +43,33 @@ impl Track {
     }
 }
 
-/// What one cluster showed.
+/// What one cluster showed, by any of its gateways.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     tracks: BTreeMap<ResourceId, Track>,
-    shown: BTreeMap<ResourceId, Resource>,
+    shown: BTreeMap<usize, BTreeMap<ResourceId, Resource>>,
 }
 
 impl History {
-    /// From here on it shows this.
-    pub(crate) fn note(&mut self, shows: BTreeMap<ResourceId, Resource>, life: Life, at: Revision) {
-        let gone: Vec<ResourceId> = self
-            .shown
-            .keys()
-            .filter(|id| !shows.contains_key(id))
-            .cloned()
-            .collect();
-        for id in gone {
-            self.tracks.entry(id).or_default().push(None, life, at);
+    /// From here on a gateway shows this.
+    pub(crate) fn note(
+        &mut self,
+        gateway: usize,
+        shows: BTreeMap<ResourceId, Resource>,
+        at: (Life, Revision),
+    ) {
+        let shown = self.shown.remove(&gateway).unwrap_or_default();
+        let gone = shown.keys().filter(|id| !shows.contains_key(id));
+        for id in gone.cloned() {
+            self.tracks.entry(id).or_default().push(gateway, None, at);
         }
         for (id, value) in &shows {
-            if self.shown.get(id) != Some(value) {
+            if shown.get(id) != Some(value) {
                 let track = self.tracks.entry(id.clone()).or_default();
-                track.push(Some(value.clone()), life, at);
+                track.push(gateway, Some(value.clone()), at);
             }
         }
-        self.shown = shows;
+        self.shown.insert(gateway, shows);
     }
 }
 
@@ -68,6 +77,8 @@ impl History {
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     places: BTreeMap<ResourceId, usize>,
+    /// Keys of which the next word may be an older one: another gateway says it.
+    anew: BTreeSet<ResourceId>,
 }
 
 impl Reading {
@@ -78,7 +89,9 @@ impl Reading {
         id: &ResourceId,
         state: Option<&Resource>,
     ) -> Result<(), String> {
+        let is_anew = self.anew.remove(id);
         let from = self.places.get(id).copied();
+        let from = from.map(|from| if is_anew { 0 } else { from });
         let Some(track) = history.tracks.get(id) else {
             return match state {
                 None => Ok(()),
@@ -108,6 +121,11 @@ impl Reading {
         Some(history.tracks.get(id)?.states.get(*at)?.as_ref())
     }
 
+    /// From here on another gateway of the cluster tells it, which may have heard less so far.
+    pub(crate) fn change_teller(&mut self) {
+        self.anew = self.places.keys().cloned().collect();
+    }
+
     /// It no longer knows anything.
     pub(crate) fn forget(&mut self) {
         self.places.clear();
@@ -123,19 +141,19 @@ impl Reading {
         self.places.remove(id);
     }
 
-    /// It was told that it has heard of everything up to a position, of what `concerns` it.
+    /// It was told that it has heard of everything that a gateway showed up to a position, of what `concerns` it.
     ///
     /// What has changed since may have been left out, as its newer state comes behind the position. What is not open is
     /// not looked at.
     pub(crate) fn check(
         &self,
-        history: &History,
+        (history, gateway): (&History, usize),
         position: (Life, Revision),
         concerns: impl Fn(&ResourceId, &Resource) -> bool,
         is_open: impl Fn(&ResourceId, &Resource) -> bool,
     ) -> Result<(), String> {
         for (id, track) in &history.tracks {
-            let Some((newest, life, revision)) = &track.newest else {
+            let Some((newest, life, revision)) = track.newest.get(&gateway) else {
                 continue;
             };
             if (*life, *revision) > position {

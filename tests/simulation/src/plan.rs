@@ -10,7 +10,7 @@ use crate::{
     scenery::{NODES, PODS, SERVICES},
 };
 
-/// A change of what a cluster has; clusters, services and so on by number.
+/// A change of what a cluster has; services and so on by number.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Service(usize, Sharing),
@@ -47,7 +47,7 @@ pub(crate) enum Memory {
     Imports,
 }
 
-/// One thing that happens.
+/// One thing that happens; connections are cut and lost between gateways, all else is of clusters if it does not say.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     Change(usize, Change),
@@ -55,7 +55,7 @@ pub(crate) enum Happening {
     CutOneWay(usize, usize),
     Cut(usize, usize),
     Heal(usize, usize),
-    /// Nothing arrives at a cluster and nothing leaves it.
+    /// Nothing arrives at a gateway and nothing leaves it.
     Isolate(usize),
     HealAll,
     /// The connections between two gateways are lost, and both soon know.
@@ -85,6 +85,8 @@ pub(crate) enum Happening {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) clusters: usize,
+    /// Gateways of each cluster; that of number `n` is of cluster `n` modulo the clusters.
+    pub(crate) replicas: usize,
     pub(crate) hold_time: Duration,
     pub(crate) weather: Weather,
     pub(crate) fetch_limit: usize,
@@ -101,8 +103,13 @@ impl Plan {
     pub(crate) fn of_seed(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let clusters = *rng.choice(&[3, 3, 3, 3, 4, 4, 5, 8]).unwrap_or(&3);
+        // Drawn apart, so that the fates of clusters of one gateway stay as they were.
+        let replicas = *Rng::with_seed(seed ^ 0x2e91)
+            .choice(&[1, 1, 1, 2, 2, 3])
+            .unwrap_or(&1);
         let mut plan = Self {
             clusters,
+            replicas,
             hold_time: *rng
                 .choice(&[ms(1500), ms(5000), ms(60_000)])
                 .unwrap_or(&ms(5000)),
@@ -124,7 +131,7 @@ impl Plan {
                 5..9 => ms(rng.u64(0..600)),
                 _ => ms(rng.u64(0..4000)),
             };
-            let happening = any_happening(clusters, rng);
+            let happening = any_happening(clusters, replicas, rng);
             plan.happenings.push((at, happening));
         }
         plan
@@ -134,6 +141,7 @@ impl Plan {
     pub(crate) fn pair() -> Self {
         let mut plan = Self {
             clusters: 2,
+            replicas: 1,
             hold_time: ms(60_000),
             weather: Weather {
                 latency: ms(20),
@@ -221,23 +229,28 @@ fn any_change(clusters: usize, rng: &mut Rng) -> Change {
     }
 }
 
-fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
+fn any_happening(clusters: usize, replicas: usize, rng: &mut Rng) -> Happening {
     let one = rng.usize(0..clusters);
     let other = (one + rng.usize(1..clusters)) % clusters;
+    let mut gateway_of = |cluster| match replicas {
+        1 => cluster,
+        _ => cluster + clusters * rng.usize(0..replicas),
+    };
+    let (one_gateway, other_gateway) = (gateway_of(one), gateway_of(other));
     let extent = *rng
         .choice(&[Extent::All, Extent::OneNamespace, Extent::MostRanges])
         .unwrap_or(&Extent::All);
     match rng.u8(0..60) {
         0..34 => Happening::Change(one, any_change(clusters, rng)),
-        34..36 => Happening::CutOneWay(one, other),
-        36..39 => Happening::Cut(one, other),
-        39..42 => Happening::Heal(one, other),
-        42 => Happening::Isolate(one),
+        34..36 => Happening::CutOneWay(one_gateway, other_gateway),
+        36..39 => Happening::Cut(one_gateway, other_gateway),
+        39..42 => Happening::Heal(one_gateway, other_gateway),
+        42 => Happening::Isolate(one_gateway),
         43..45 => Happening::HealAll,
-        45..47 => Happening::Reset(one, other),
-        47 => Happening::Lose(one, other),
+        45..47 => Happening::Reset(one_gateway, other_gateway),
+        47 => Happening::Lose(one_gateway, other_gateway),
         48..51 => Happening::Restart {
-            gateway: one,
+            gateway: one_gateway,
             is_graceful: rng.bool(),
             memory: if rng.bool() {
                 Memory::Nothing
@@ -246,8 +259,11 @@ fn any_happening(clusters: usize, rng: &mut Rng) -> Happening {
             },
             down: ms(*rng.choice(&[0, 20, 400, 3000]).unwrap_or(&0)),
         },
-        51..53 => Happening::Pause(one, ms(rng.u64(50..1500))),
-        53 => Happening::Jump(one, ms(*rng.choice(&[200, 2000, 20_000]).unwrap_or(&200))),
+        51..53 => Happening::Pause(one_gateway, ms(rng.u64(50..1500))),
+        53 => Happening::Jump(
+            one_gateway,
+            ms(*rng.choice(&[200, 2000, 20_000]).unwrap_or(&200)),
+        ),
         54..56 => Happening::Regrant(one, other, extent),
         56 => Happening::Reexport(one, other, extent),
         57 => match rng.bool() {

@@ -25,8 +25,6 @@ pub(crate) struct Offer {
     pub(crate) objects: BTreeMap<ResourceId, Resource>,
     /// The tunnel ends that its agents have.
     pub(crate) agents: BTreeMap<ResourceId, Resource>,
-    /// Those that its gateway has heard of.
-    pub(crate) tunnels: BTreeMap<ResourceId, Resource>,
     /// Its links, by the cluster that they lead to.
     pub(crate) links: BTreeMap<ClusterName, LinkSpec>,
 }
@@ -37,13 +35,15 @@ impl Offer {
             cluster,
             objects: BTreeMap::new(),
             agents: BTreeMap::new(),
-            tunnels: BTreeMap::new(),
             links: BTreeMap::new(),
         }
     }
 
-    /// What it shows to anybody.
-    pub(crate) fn exports(&self) -> BTreeMap<ResourceId, Resource> {
+    /// What a gateway of it that has heard of some tunnel ends shows to anybody.
+    pub(crate) fn exports(
+        &self,
+        tunnels: &BTreeMap<ResourceId, Resource>,
+    ) -> BTreeMap<ResourceId, Resource> {
         let shared = self.objects.iter().filter(|(id, _)| match id {
             ResourceId::Node(_) => true,
             ResourceId::Service(name) | ResourceId::Endpoint(name, _) => self.shares(name),
@@ -53,7 +53,7 @@ impl Offer {
             | ResourceId::Import(_) => false,
         });
         shared
-            .chain(&self.tunnels)
+            .chain(tunnels)
             .map(|(id, value)| (id.clone(), value.clone()))
             .collect()
     }
@@ -77,7 +77,7 @@ impl Offer {
 
     /// What it shows to the cluster that a link leads to.
     fn exports_to(&self, reader: &ClusterName) -> BTreeMap<ResourceId, Resource> {
-        let mut exports = self.exports();
+        let mut exports = self.exports(&self.agents);
         match self.links.get(reader) {
             Some(link) => exports.retain(|id, _| is_told(&link.export_to, id)),
             None => exports.clear(),
@@ -176,7 +176,7 @@ impl Picture {
             return picture;
         };
         let mut everything = own.objects.clone();
-        everything.extend(own.tunnels.clone());
+        everything.extend(own.agents.clone());
         picture.add(reader, everything, own);
         for offer in offers.iter().filter(|offer| offer.cluster != *reader) {
             let Some(link) = own.links.get(&offer.cluster) else {

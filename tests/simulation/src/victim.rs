@@ -52,10 +52,15 @@ impl Victim {
         let now = Instant::now();
         let clock = Clock::new(now, 1_000_000);
         let own = cluster_name(OWN);
-        let mut gateway = Gateway::new(own.clone(), 1, clock, Duration::from_secs(60));
+        let mut gateway = Gateway::new((own.clone(), 0), 1, clock, Duration::from_secs(60));
         gateway.registry.set_time(NOW);
-        gateway.add_link(LinkSpec::new(cluster_name(HONEST)), 1, now);
-        gateway.add_link(link, 1, now);
+        gateway.add_link(
+            LinkSpec::new(cluster_name(HONEST)),
+            [HONEST].into_iter(),
+            1,
+            now,
+        );
+        gateway.add_link(link, [HOSTILE].into_iter(), 1, now);
         for peer in [HOSTILE, HONEST] {
             gateway
                 .registry
@@ -223,7 +228,7 @@ pub(crate) fn update(of: usize, id: ResourceId, value: Option<Resource>) -> wire
 fn session(own: &ClusterName, now: Instant) -> Session {
     let config = Config {
         cluster: own.clone(),
-        instance: crate::gateway::instance_of(1),
+        instance: crate::gateway::instance_of(0, 1),
         peer: cluster_name(HOSTILE),
         origins: Origins::Own,
         heartbeat_interval: crate::HEARTBEAT_INTERVAL,

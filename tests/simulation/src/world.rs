@@ -5,7 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster_registry::{import::Namespaces, link::LinkSpec, name::ClusterName, store::Epoch};
+use cluster_registry::{
+    import::Namespaces,
+    link::LinkSpec,
+    name::ClusterName,
+    resource::{Resource, ResourceId},
+    store::Epoch,
+};
 use fastrand::Rng;
 use ipnet::IpNet;
 
@@ -96,10 +102,17 @@ pub(crate) struct World {
     rng: Rng,
     plan: Plan,
     pub(crate) gateways: Vec<Gateway>,
+    /// What each cluster has.
     pub(crate) offers: Vec<Offer>,
+    /// What each cluster showed.
     histories: Vec<History>,
+    /// What each gateway was told.
     readings: Vec<Readings>,
-    /// What each feed shows, with its publisher and its reader.
+    /// Which gateway of a cluster tells a gateway.
+    tellers: BTreeMap<(usize, ClusterName), usize>,
+    /// The tunnel ends that each gateway has heard of.
+    tunnels: Vec<BTreeMap<ResourceId, Resource>>,
+    /// What each feed shows, with the gateway that publishes it and the cluster that reads it.
     scopes: BTreeMap<Epoch, (usize, ClusterName, Namespaces)>,
     pub(crate) connections: BTreeMap<u64, Connection>,
     /// The ways that are cut, from one gateway to another.
@@ -135,6 +148,8 @@ impl World {
             offers: Vec::new(),
             histories: Vec::new(),
             readings: Vec::new(),
+            tellers: BTreeMap::new(),
+            tunnels: Vec::new(),
             scopes: BTreeMap::new(),
             connections: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -153,15 +168,21 @@ impl World {
             plan,
         };
         world.stats.clusters = world.plan.clusters as u64;
-        for number in 0..world.plan.clusters {
+        for number in 0..world.plan.clusters * world.plan.replicas {
             let life = world.number();
             let clock = Clock::new(base, rng.u32(970_000..=1_030_000));
-            let name = cluster_name(number);
-            let gateway = Gateway::new(name.clone(), life, clock, world.plan.hold_time);
+            let place = (
+                cluster_name(world.cluster_of(number)),
+                number / world.plan.clusters,
+            );
+            let gateway = Gateway::new(place, life, clock, world.plan.hold_time);
             world.gateways.push(gateway);
-            world.offers.push(Offer::new(name));
-            world.histories.push(History::default());
             world.readings.push(Readings::new());
+            world.tunnels.push(BTreeMap::new());
+        }
+        for number in 0..world.plan.clusters {
+            world.offers.push(Offer::new(cluster_name(number)));
+            world.histories.push(History::default());
         }
         for one in 0..world.plan.clusters {
             for other in (0..world.plan.clusters).filter(|other| *other != one) {
@@ -282,6 +303,17 @@ impl World {
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
+    }
+
+    /// The cluster that a gateway is of.
+    fn cluster_of(&self, gateway: usize) -> usize {
+        gateway % self.plan.clusters
+    }
+
+    /// The gateways of a cluster.
+    fn gateways_of(&self, cluster: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+        let (clusters, replicas) = (self.plan.clusters, self.plan.replicas);
+        (0..replicas).map(move |replica| cluster + clusters * replica)
     }
 
     fn clock(&self, gateway: usize) -> Instant {

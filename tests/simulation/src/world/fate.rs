@@ -28,9 +28,9 @@ impl World {
                 self.blocked
                     .retain(|way| *way != (one, other) && *way != (other, one));
             }
-            Happening::Isolate(cluster) => {
+            Happening::Isolate(gateway) => {
                 for other in 0..self.gateways.len() {
-                    self.blocked.extend([(cluster, other), (other, cluster)]);
+                    self.blocked.extend([(gateway, other), (other, gateway)]);
                 }
             }
             Happening::HealAll => self.blocked.clear(),
@@ -83,13 +83,13 @@ impl World {
         for start in self.starts.values_mut() {
             start.0 = start.0.min(self.now);
         }
-        for cluster in 0..self.gateways.len() {
+        for cluster in 0..self.plan.clusters {
             for node in self.squatters(cluster) {
                 self.apply(Happening::Change(cluster, Change::Node(node)));
             }
         }
-        for one in 0..self.gateways.len() {
-            for other in (0..self.gateways.len()).filter(|other| *other != one) {
+        for one in 0..self.plan.clusters {
+            for other in (0..self.plan.clusters).filter(|other| *other != one) {
                 self.apply(Happening::Relink(one, other));
                 let limit = Limits::default().endpoints;
                 self.apply(Happening::Limit(one, other, limit));
@@ -112,11 +112,17 @@ impl World {
         self.version += 1;
         let is_resync = matches!(change, Change::Resync(_));
         let changed = self.change_offer(cluster, change);
-        let gateway = &mut self.gateways[cluster];
-        if !gateway.is_running {
-            return;
+        for gateway in self.gateways_of(cluster) {
+            if self.gateways[gateway].is_running {
+                self.learn(gateway, &changed, is_resync);
+            }
         }
-        let offer = &mut self.offers[cluster];
+    }
+
+    /// A gateway learns of changes in its cluster.
+    fn learn(&mut self, number: usize, changed: &[ResourceId], is_resync: bool) {
+        let offer = &self.offers[self.cluster_of(number)];
+        let gateway = &mut self.gateways[number];
         if is_resync {
             let all = offer
                 .objects
@@ -124,7 +130,7 @@ impl World {
                 .map(|(id, value)| (id.clone(), value.clone()));
             gateway.registry.apply_local_snapshot(all.collect());
         }
-        for id in &changed {
+        for id in changed {
             if let ResourceId::Tunnel(node) = id {
                 let tunnel = match offer.agents.get(id) {
                     Some(Resource::Tunnel(tunnel)) => Some(Arc::clone(tunnel)),
@@ -132,19 +138,19 @@ impl World {
                 };
                 gateway.registry.apply_tunnel(node, tunnel, None);
                 match offer.agents.get(id) {
-                    Some(value) => offer.tunnels.insert(id.clone(), value.clone()),
-                    None => offer.tunnels.remove(id),
+                    Some(value) => self.tunnels[number].insert(id.clone(), value.clone()),
+                    None => self.tunnels[number].remove(id),
                 };
             } else if !is_resync {
                 let value = offer.objects.get(id).cloned();
                 gateway.registry.apply_local(id, value, None);
             }
         }
-        self.note_exports(cluster);
-        self.publish(cluster);
+        self.note_exports(number);
+        self.publish(number);
         // This cluster's own claims go before those of others.
-        for peer in 0..self.gateways.len() {
-            self.note_granted(cluster, &cluster_name(peer));
+        for peer in 0..self.plan.clusters {
+            self.note_granted(number, &cluster_name(peer));
         }
     }
 

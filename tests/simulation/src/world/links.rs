@@ -19,22 +19,33 @@ impl World {
         self.offers[own]
             .links
             .insert(spec.cluster.clone(), spec.clone());
-        if self.gateways[own].is_running {
-            let (seed, now) = (self.rng.u64(..), self.clock(own));
-            self.gateways[own].add_link(spec, seed, now);
-            self.note_scopes(own);
+        for gateway in self.gateways_of(own) {
+            if self.gateways[gateway].is_running {
+                self.link_gateway(gateway, spec.clone());
+            }
         }
+    }
+
+    /// Gives a gateway one of its cluster's links.
+    pub(super) fn link_gateway(&mut self, gateway: usize, spec: LinkSpec) {
+        let peer = self.offers.iter().position(|o| o.cluster == spec.cluster);
+        let peers = peer.map(|peer| self.gateways_of(peer));
+        let (seed, now) = (self.rng.u64(..), self.clock(gateway));
+        self.gateways[gateway].add_link(spec, peers.into_iter().flatten(), seed, now);
+        self.note_scopes(gateway);
     }
 
     pub(super) fn unlink(&mut self, own: usize, peer: usize) {
         let name = cluster_name(peer);
         self.offers[own].links.remove(&name);
-        if !self.gateways[own].is_running {
-            return;
+        for gateway in self.gateways_of(own) {
+            if !self.gateways[gateway].is_running {
+                continue;
+            }
+            self.gateways[gateway].remove_link(&name);
+            self.readings[gateway].remove(&name);
+            self.obey(gateway);
         }
-        self.gateways[own].remove_link(&name);
-        self.readings[own].remove(&name);
-        self.obey(own);
     }
 
     pub(super) fn change_link(
@@ -48,12 +59,15 @@ impl World {
         };
         change(spec);
         let spec = spec.clone();
-        if self.gateways[own].is_running {
-            let (seed, now) = (self.rng.u64(..), self.clock(own));
-            self.gateways[own].change_link(spec, seed, now);
-            self.note_granted(own, &cluster_name(peer));
-            self.note_scopes(own);
-            self.obey(own);
+        for gateway in self.gateways_of(own) {
+            if !self.gateways[gateway].is_running {
+                continue;
+            }
+            let (seed, now) = (self.rng.u64(..), self.clock(gateway));
+            self.gateways[gateway].change_link(spec.clone(), seed, now);
+            self.note_granted(gateway, &cluster_name(peer));
+            self.note_scopes(gateway);
+            self.obey(gateway);
         }
     }
 

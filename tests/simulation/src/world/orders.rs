@@ -53,12 +53,23 @@ impl World {
 
     /// The session is the lead: from now on its peer's state is wanted.
     fn subscribe(&mut self, gateway: usize, session: SessionNumber) {
-        let drives = self.connections.values_mut().flat_map(|c| &mut c.ends);
-        let mut own = drives.filter_map(|end| end.drive.as_mut());
-        if let Some(drive) = own.find(|drive| drive.number == session)
-            && let Some(peer) = self.gateways[gateway].peers.get_mut(&drive.peer)
-        {
-            drive.subscribe(&mut peer.resume);
+        for connection in self.connections.values_mut() {
+            let [dialler, listener] = [0, 1].map(|end| connection.ends[end].gateway);
+            for (end, teller) in connection.ends.iter_mut().zip([listener, dialler]) {
+                let drive = end.drive.as_mut();
+                let Some(drive) = drive.filter(|drive| drive.number == session) else {
+                    continue;
+                };
+                let place = (gateway, drive.peer.clone());
+                if self.tellers.insert(place, teller) != Some(teller)
+                    && let Some(reading) = self.readings[gateway].get_mut(&drive.peer)
+                {
+                    reading.change_teller();
+                }
+                if let Some(peer) = self.gateways[gateway].peers.get_mut(&drive.peer) {
+                    drive.subscribe(&mut peer.resume);
+                }
+            }
         }
     }
 

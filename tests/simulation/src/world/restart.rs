@@ -63,7 +63,7 @@ impl World {
                 end.end();
             }
         }
-        self.offers[gateway].tunnels.clear();
+        self.tunnels[gateway].clear();
         self.lost_since.retain(|(reader, _), _| *reader != gateway);
         self.announces.remove(&gateway);
         self.starts.insert(gateway, (self.now + down, remains));
@@ -73,23 +73,21 @@ impl World {
     pub(super) fn start(&mut self, number: usize, mut remains: Remains) {
         let life = self.number();
         let old = &self.gateways[number];
-        let mut gateway = Gateway::new(old.cluster.clone(), life, old.clock, self.plan.hold_time);
-        let objects = self.offers[number].objects.iter();
+        let place = (old.cluster.clone(), old.replica);
+        let mut gateway = Gateway::new(place, life, old.clock, self.plan.hold_time);
+        let offer = &self.offers[self.cluster_of(number)];
+        let objects = offer.objects.iter();
         let objects = objects
             .map(|(id, value)| (id.clone(), value.clone()))
             .collect();
         gateway.registry.apply_local_snapshot(objects);
+        let links: Vec<_> = offer.links.values().cloned().collect();
         self.gateways[number] = gateway;
-        let own = self.offers[number]
-            .links
-            .values()
-            .cloned()
-            .collect::<Vec<_>>();
-        for spec in own {
-            self.link(number, spec);
+        for spec in links {
+            self.link_gateway(number, spec);
         }
         let now = self.clock(number);
-        for peer in 0..self.gateways.len() {
+        for peer in 0..self.plan.clusters {
             let name = cluster_name(peer);
             match remains.remove(&name) {
                 Some(remembered) => remember(&mut self.gateways[number], &name, remembered, now),
@@ -105,14 +103,14 @@ impl World {
 
     /// The agents of a cluster announce their tunnel ends to its gateway.
     pub(super) fn announce(&mut self, number: usize) {
-        let offer = &mut self.offers[number];
-        offer.tunnels = offer.agents.clone();
-        for (id, value) in &offer.tunnels {
+        let agents = self.offers[self.cluster_of(number)].agents.clone();
+        for (id, value) in &agents {
             if let (ResourceId::Tunnel(node), Resource::Tunnel(tunnel)) = (id, value) {
                 let registry = &mut self.gateways[number].registry;
                 registry.apply_tunnel(node, Some(Arc::clone(tunnel)), None);
             }
         }
+        self.tunnels[number] = agents;
         self.note_exports(number);
         self.publish(number);
     }

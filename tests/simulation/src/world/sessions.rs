@@ -22,11 +22,11 @@ impl World {
     pub(super) fn dial(&mut self, dialler: usize, listener: usize) {
         let started = self.clock(dialler);
         let id = self.number();
-        let name = cluster_name(listener);
+        let name = cluster_name(self.cluster_of(listener));
         let Some(peer) = self.gateways[dialler].peers.get_mut(&name) else {
             return;
         };
-        let Some(dialer) = &mut peer.dialer else {
+        let Some(dialer) = peer.dialers.get_mut(&listener) else {
             return;
         };
         dialer.started = started;
@@ -69,7 +69,8 @@ impl World {
             return;
         };
         let end = &connection.ends[number];
-        let peer = cluster_name(connection.ends[Connection::other(number)].gateway);
+        let other = connection.ends[Connection::other(number)].gateway;
+        let peer = cluster_name(self.cluster_of(other));
         let (gateway, life, is_over) = (end.gateway, end.life, end.is_over);
         let (session, now) = (self.number(), self.clock(gateway));
         let gateway = &mut self.gateways[gateway];
@@ -211,10 +212,9 @@ impl World {
 
     fn dial_again(&mut self, id: u64, dialler: usize, listener: usize, up_since: Option<Instant>) {
         let now = self.clock(dialler);
-        let peer = self.gateways[dialler]
-            .peers
-            .get_mut(&cluster_name(listener));
-        let Some(dialer) = peer.and_then(|peer| peer.dialer.as_mut()) else {
+        let name = cluster_name(self.cluster_of(listener));
+        let peer = self.gateways[dialler].peers.get_mut(&name);
+        let Some(dialer) = peer.and_then(|peer| peer.dialers.get_mut(&listener)) else {
             return;
         };
         if dialer.connection == Some(id) {

@@ -11,10 +11,8 @@ impl World {
         let mut times: Vec<Duration> = self.starts.values().map(|(at, _)| *at).collect();
         times.extend(self.announces.values());
         for gateway in self.gateways.iter().filter(|g| g.is_running) {
-            let dials = gateway
-                .peers
-                .values()
-                .filter_map(|p| p.dialer.as_ref()?.next);
+            let dialers = gateway.peers.values().flat_map(|p| p.dialers.values());
+            let dials = dialers.filter_map(|dialer| dialer.next);
             let timers = dials
                 .chain(gateway.next_expiry())
                 .map(|at| gateway.clock.when(at));
@@ -109,15 +107,11 @@ impl World {
         }
         self.obey(number);
         let peers = self.gateways[number].peers.values();
-        let due = peers.filter(|peer| {
-            let next = peer.dialer.as_ref().and_then(|dialer| dialer.next);
-            next.is_some_and(|at| at <= now)
-        });
-        let due: Vec<_> = due.map(|peer| peer.spec.cluster.clone()).collect();
-        for name in due {
-            if let Some(listener) = self.offers.iter().position(|offer| offer.cluster == name) {
-                self.dial(number, listener);
-            }
+        let dialers = peers.flat_map(|peer| &peer.dialers);
+        let due = dialers.filter(|(_, dialer)| dialer.next.is_some_and(|at| at <= now));
+        let due: Vec<usize> = due.map(|(listener, _)| *listener).collect();
+        for listener in due {
+            self.dial(number, listener);
         }
     }
 

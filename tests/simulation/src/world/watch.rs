@@ -28,12 +28,13 @@ const SLACK: Duration = Duration::from_millis(50);
 const DETECTION: Duration = Duration::from_millis(350);
 
 impl World {
-    /// Notes what a cluster shows from here on.
-    pub(super) fn note_exports(&mut self, cluster: usize) {
-        let gateway = &self.gateways[cluster];
+    /// Notes what a gateway shows from here on.
+    pub(super) fn note_exports(&mut self, number: usize) {
+        let gateway = &self.gateways[number];
         let at = gateway.registry.exports().cursor().revision;
-        let shows = self.offers[cluster].exports();
-        self.histories[cluster].note(shows, gateway.life, at);
+        let cluster = self.cluster_of(number);
+        let shows = self.offers[cluster].exports(&self.tunnels[number]);
+        self.histories[cluster].note(number, shows, (gateway.life, at));
     }
 
     /// Holds what a reader was told against what was.
@@ -53,6 +54,7 @@ impl World {
             return Err("it is nobody".to_owned());
         };
         let history = &self.histories[publisher];
+        let tellers: Vec<usize> = self.gateways_of(publisher).collect();
         let reading = self.readings[reader].entry(from.clone()).or_default();
         match fact {
             Fact::Taken {
@@ -85,7 +87,7 @@ impl World {
             Fact::Gone(id) => {
                 let own = &self.gateways[reader].cluster;
                 let hides = |(by, to, scope): &(usize, ClusterName, _)| {
-                    *by == publisher && to == own && !truth::is_told(scope, &id)
+                    tellers.contains(by) && to == own && !truth::is_told(scope, &id)
                 };
                 if self.scopes.values().any(hides) {
                     reading.forget_key(&id);
@@ -111,7 +113,7 @@ impl World {
         value: Option<&Resource>,
         refusal: &Refusal,
     ) -> Result<(), String> {
-        let link = self.offers[reader].links.get(from);
+        let link = self.offers[self.cluster_of(reader)].links.get(from);
         let is_granted =
             value.is_none_or(|value| link.is_some_and(|l| truth::is_granted(l, id, value)));
         let is_limited = link.is_some_and(|l| l.limits != Limits::default());
@@ -137,7 +139,7 @@ impl World {
         if !peer.holding.has_said_all() {
             return Ok(());
         }
-        let Some((_, _, scope)) = self.scopes.get(&cursor.epoch) else {
+        let Some((teller, _, scope)) = self.scopes.get(&cursor.epoch) else {
             return Err(format!("{cursor:?} is of no feed"));
         };
         let Some(reading) = self.readings[reader].get(from) else {
@@ -151,7 +153,8 @@ impl World {
         };
         let position = (life_of(cursor.epoch), cursor.revision);
         let is_open = |id: &ResourceId, value: &Resource| !self.is_disputed(id, value);
-        reading.check(&self.histories[publisher], position, concerns, is_open)
+        let shown = (&self.histories[publisher], *teller);
+        reading.check(shown, position, concerns, is_open)
     }
 
     /// Whether two clusters have laid claim to what a resource needs: who has it depends on who came first.
