@@ -191,6 +191,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.services + self.endpoints + self.nodes + self.tunnels == 0
+    }
+
     /// Whether one more of the kind may be taken.
     pub(super) fn check_room(&mut self, id: &ResourceId, limits: Limits) -> Result<(), Refusal> {
         let Some((kind, count, limit)) = self.count_of(id, limits) else {

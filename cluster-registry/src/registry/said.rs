@@ -82,6 +82,17 @@ impl Registry {
         self.encode = Some(encode);
     }
 
+    /// Digests what is known of a peer that is about to compare it: meanwhile the peer digests what it has.
+    ///
+    /// Of a peer of which nothing is known there is nothing to compare.
+    pub fn prepare_comparison(&mut self, cluster: &ClusterName) {
+        let peer = self.peers.get(cluster);
+        if peer.is_some_and(|peer| !peer.held.is_empty()) {
+            // Where none is compared there is nothing to prepare.
+            drop(self.compare_imports(cluster, &[]));
+        }
+    }
+
     /// What is answered to what a peer says of what it has; `None` when it has no link or nothing is compared here.
     pub fn compare_imports(&mut self, cluster: &ClusterName, theirs: &[Summary]) -> Option<Step> {
         let encode = self.encode?;

@@ -119,6 +119,9 @@ impl Hub {
         }
         peer.holding.connect(resumed);
         tracing::info!(peer = %name, resumed, address = ?peer.seat.address, "peer is connected");
+        if !resumed {
+            self.registry.prepare_comparison(name);
+        }
         self.open_if_due(Instant::now());
     }
 

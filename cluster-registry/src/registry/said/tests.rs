@@ -45,6 +45,23 @@ fn a_peer_whose_word_was_all_heard_has_nothing_to_say() {
 }
 
 #[test]
+fn a_comparison_that_was_prepared_knows_what_is_said_after_that() {
+    let west = cluster("west");
+    let mut pair = Pair::new(&link());
+    pair.registry.prepare_comparison(&west);
+    assert!(pair.registry.peers[&west].said.tree.is_none());
+
+    pair.said(endpoint_id("10.1.0.1"), endpoint(true).into());
+    pair.registry.prepare_comparison(&west);
+    assert!(pair.registry.peers[&west].said.tree.is_some());
+    pair.said(endpoint_id("10.1.0.2"), endpoint(true).into());
+    assert_eq!(pair.compare(), []);
+
+    pair.publish(&endpoint_id("10.1.0.1"), None);
+    assert!(!pair.compare().is_empty());
+}
+
+#[test]
 fn a_change_of_what_is_withheld_or_was_refused_is_found() {
     let mut pair = Pair::new(&link());
     for id in [endpoint_id("192.0.2.1"), endpoint_id("169.254.0.1")] {

@@ -21,6 +21,8 @@ use ends::{Publisher, Subscriber};
 use relay::Relay;
 use world::World;
 
+use super::usage::cpu_time;
+
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Measure {
@@ -98,12 +100,13 @@ async fn peer(size: Size) -> anyhow::Result<Found> {
     let world = World::create()?;
     let publisher = Publisher::start(&world, 0, size)?;
     let relay = Relay::start(publisher.address).await?;
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), cpu_time()?);
     let mut subscriber = Subscriber::new()?;
     subscriber.dial(&world, &publisher, relay.address)?;
     subscriber.until(publisher.newest()).await?;
     let mut found = vec![
         ("full_sync_seconds", started.elapsed().as_secs_f64()),
+        ("full_sync_cpu_seconds", (cpu_time()? - busy).as_secs_f64()),
         ("wire_bytes_per_endpoint", relay.bytes() / endpoints),
     ];
     for number in 0..CHANGES {
@@ -150,11 +153,12 @@ async fn resync(
     let missed = CHANGES + 2 * MISSED;
     let newest = publisher.restart(Epoch(2), missed).await?;
     let before = relay.bytes();
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), cpu_time()?);
     subscriber.close();
     subscriber.until(newest).await?;
     Ok(vec![
         ("epoch_resync_ms", millis(started.elapsed())),
+        ("epoch_resync_cpu_ms", millis(cpu_time()? - busy)),
         ("epoch_resync_bytes", relay.bytes() - before),
     ])
 }

@@ -246,7 +246,14 @@ impl Subscriber {
 
     fn take(&mut self, west: &ClusterName, event: PeerEvent) -> Option<Cursor> {
         match event {
-            PeerEvent::Up { handle, .. } => self.handle = Some(handle),
+            PeerEvent::Up {
+                handle, resumed, ..
+            } => {
+                self.handle = Some(handle);
+                if !resumed {
+                    self.registry.prepare_comparison(west);
+                }
+            }
             PeerEvent::SnapshotBegin(ranges) => self.registry.handle_import_begin(west, &ranges),
             PeerEvent::Updates(updates) => {
                 for update in updates {
