@@ -229,12 +229,24 @@ impl<M: Maps> Reconcile<M> {
         }
         if !touched.nodes.is_empty() {
             self.plan_tunnels();
+            self.follow_zone();
         }
         if !touched.clusters.is_empty() {
             self.take_clusters(&touched.clusters);
         }
         if !touched.nodes.is_empty() || !touched.clusters.is_empty() {
             self.judge();
+        }
+    }
+
+    /// Which endpoints are near depends on where the node is.
+    fn follow_zone(&mut self) {
+        let view = self.replica.view();
+        if !self.planner.follow_zone(&view) {
+            return;
+        }
+        for service in view.services.keys() {
+            self.dirty.entry(service.clone()).or_default();
         }
     }
 

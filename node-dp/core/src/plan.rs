@@ -8,6 +8,7 @@ mod clusters;
 mod frontends;
 mod groups;
 mod maglev;
+mod near;
 mod problem;
 mod slots;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::{
 
 use backends::Here;
 use frontends::{Wanted, frontends, unsupported};
+use near::Place;
 pub use problem::Problem;
 
 /// The planner.
@@ -39,6 +41,8 @@ pub use problem::Problem;
 pub struct Planner {
     /// The node, whose own backends are told from others.
     node: NodeName,
+    /// Its zone, as far as the view has told.
+    zone: Option<String>,
     serves_outside: bool,
     allocations: Allocations,
     image: Image,
@@ -53,6 +57,7 @@ impl Planner {
     pub fn adopt((cluster, node): (ClusterName, NodeName), image: Image) -> Self {
         Self {
             node,
+            zone: None,
             serves_outside: false,
             allocations: Allocations::adopt(cluster, &image),
             image,
@@ -67,6 +72,16 @@ impl Planner {
     pub fn serving_outside(mut self, serves_outside: bool) -> Self {
         self.serves_outside = serves_outside;
         self
+    }
+
+    /// Learns from the view in which zone the node is; true if that has changed, so that all services are to be planned anew.
+    pub fn follow_zone(&mut self, view: &View) -> bool {
+        let key = (view.cluster.clone(), self.node.clone());
+        let node = view.nodes.get(&key).and_then(|node| node.node.as_ref());
+        let zone = node.and_then(|node| node.zone.clone());
+        let has_changed = self.zone != zone;
+        self.zone = zone;
+        has_changed
     }
 
     /// What the maps should hold.
@@ -218,11 +233,7 @@ impl Planner {
     ) {
         let frontend = wanted.frontend;
         let id = self.allocations.service(frontend);
-        let here = Here {
-            cluster: &view.cluster,
-            node: &self.node,
-        };
-        let candidates = backends::of(service, wanted, here);
+        let candidates = backends::of(service, wanted, self.here(view));
         let groups = groups::ranked(service, &view.cluster, &candidates);
         let (groups, dropped) = groups::fitting(groups);
         if dropped > 0 {
@@ -244,7 +255,7 @@ impl Planner {
                     dropped,
                 });
             }
-            let mut value = groups::value(index, group.tier, &slots);
+            let mut value = groups::value(index, &group, &slots);
             if wanted.reach.is_outside() {
                 let table = maglev::of(&self.image, (id, index), &slots);
                 value = value.with_maglev(table.size);
@@ -275,6 +286,16 @@ impl Planner {
             .sources
             .extend(ranges.iter().map(|range| (id, range.trunc())));
         image.services.insert(frontend, value);
+    }
+
+    fn here<'a>(&'a self, view: &'a View) -> Here<'a> {
+        Here {
+            cluster: &view.cluster,
+            place: Place {
+                node: &self.node,
+                zone: self.zone.as_deref(),
+            },
+        }
     }
 
     /// The part of the image that some frontends make up.

@@ -18,7 +18,7 @@ use node_dp_core::{image::Image, verdict::Path};
 
 use super::*;
 
-use facts::{cluster, endpoint, global, gone, key, name, west};
+use facts::{cluster, endpoint, endpoint_for, global, gone, key, name, own_node, service, west};
 use fake::{Done, FakeMaps};
 use rig::{Rig, TunnelKind};
 
@@ -86,6 +86,30 @@ async fn maps_are_put_to_use_once_however_many_snapshots_come() {
     rig.sync(everything()).await;
 
     assert_eq!(maps.take_done(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_learns_its_zone_plans_its_services_anew() {
+    let maps = FakeMaps::default();
+    let rig = Rig::start(&maps, TunnelKind::None);
+    rig.sync(vec![
+        service("east", "s1", "10.96.0.1"),
+        endpoint_for("a", "east", "s1", "10.1.0.1"),
+        endpoint_for("b", "east", "s1", "10.1.0.2"),
+        own_node(None),
+    ])
+    .await;
+    let backends = |maps: &FakeMaps| -> Vec<String> {
+        let backends = maps.image().backends;
+        backends.values().map(ToString::to_string).collect()
+    };
+    assert_eq!(backends(&maps), ["10.1.0.1:8080", "10.1.0.2:8080"]);
+
+    rig.change(vec![own_node(Some("b"))]).await;
+    assert_eq!(backends(&maps), ["10.1.0.2:8080"]);
+
+    rig.change(vec![own_node(Some("a"))]).await;
+    assert_eq!(backends(&maps), ["10.1.0.1:8080"]);
 }
 
 #[tokio::test(start_paused = true)]

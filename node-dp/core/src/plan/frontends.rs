@@ -9,7 +9,7 @@ use std::{
 use cluster_registry::{
     name::ClusterName,
     service::{Protocol, Service, ServicePort},
-    traffic::{SessionAffinity, TrafficPolicy},
+    traffic::{SessionAffinity, TrafficDistribution, TrafficPolicy},
     view::{Endpoints, MergedService},
 };
 use ipnet::IpNet;
@@ -50,12 +50,15 @@ impl Reach {
     }
 }
 
-impl Wanted<'_> {
+impl<'w> Wanted<'w> {
     /// The endpoints that may be behind the frontend, by cluster.
     pub(super) fn endpoints<'a>(
-        &'a self,
+        &self,
         service: &'a MergedService,
-    ) -> Box<dyn Iterator<Item = (&'a ClusterName, &'a Endpoints)> + 'a> {
+    ) -> Box<dyn Iterator<Item = (&'a ClusterName, &'a Endpoints)> + 'a>
+    where
+        'w: 'a,
+    {
         match self.reach {
             Reach::Service | Reach::Outside => Box::new(service.endpoints.iter()),
             Reach::Import => Box::new(service.import_endpoints_of(self.port)),
@@ -78,6 +81,15 @@ impl Wanted<'_> {
             SessionAffinity::ClientIp { timeout } => {
                 NonZeroU32::new(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
             }
+        }
+    }
+
+    /// Which endpoints are preferred for being near.
+    pub(super) fn distribution(&self, service: &MergedService) -> Option<TrafficDistribution> {
+        let (own, import) = (service.local.as_ref(), service.import.as_ref());
+        match self.reach {
+            Reach::Service | Reach::Outside => own.and_then(|own| own.traffic_distribution),
+            Reach::Import => import.and_then(|import| import.traffic_distribution),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a gateway says of services, clusters and nodes.
 
+use std::sync::Arc;
+
 use cluster_registry::{
     cluster::{Cluster, Control},
-    endpoint::{Endpoint, EndpointPort},
+    endpoint::{Endpoint, EndpointPort, Hints},
     name::{ClusterName, NodeName, ServiceName},
     node::{Node, PublicKey, Tunnel},
     resource::{Key, Resource, ResourceId},
@@ -51,11 +53,27 @@ pub(super) fn service(cluster: &str, label: &str, cluster_ip: &str) -> Update {
 }
 
 pub(super) fn endpoint(cluster: &str, label: &str, address: &str) -> Update {
-    let endpoint = Endpoint::ready([EndpointPort {
-        name: None,
-        protocol: Protocol::Tcp,
-        port: 8080,
-    }]);
+    endpoint_of(cluster, label, address, None)
+}
+
+/// An endpoint that is to be used in one zone.
+pub(super) fn endpoint_for(zone: &str, cluster: &str, label: &str, address: &str) -> Update {
+    let hints = Hints {
+        zones: vec![zone.into()],
+        nodes: Vec::new(),
+    };
+    endpoint_of(cluster, label, address, Some(Arc::new(hints)))
+}
+
+fn endpoint_of(cluster: &str, label: &str, address: &str, hints: Option<Arc<Hints>>) -> Update {
+    let endpoint = Endpoint {
+        hints,
+        ..Endpoint::ready([EndpointPort {
+            name: None,
+            protocol: Protocol::Tcp,
+            port: 8080,
+        }])
+    };
     let id = ResourceId::Endpoint(shop(label), address.parse().unwrap());
     update(cluster, id, Some(Resource::from(endpoint)))
 }
@@ -80,16 +98,16 @@ pub(super) fn west(control: Control) -> Vec<Update> {
         cluster("west", control),
         update("west", node_id, Some(Resource::from(node))),
         update("west", tunnel_id, Some(Resource::from(tunnel))),
-        own_node(),
+        own_node(None),
     ]
 }
 
 /// East's own node, by which it is known which address families it has.
-fn own_node() -> Update {
+pub(super) fn own_node(zone: Option<&str>) -> Update {
     let node = Node {
         addresses: vec!["192.0.2.1".parse().unwrap()],
         pod_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
-        zone: None,
+        zone: zone.map(ToOwned::to_owned),
     };
     let id = ResourceId::Node(NodeName::parse("e1").unwrap());
     update("east", id, Some(Resource::from(node)))

@@ -7,7 +7,7 @@ use std::{fs, num::NonZeroU16, path::PathBuf};
 use cluster_registry::{
     endpoint::Conditions,
     service::{Exposure, IpMode, LoadBalancerIp, ServiceKind},
-    traffic::TrafficPolicy,
+    traffic::{TrafficDistribution, TrafficPolicy},
 };
 
 use super::*;
@@ -188,6 +188,38 @@ fn clients_keep_backends_while_a_service_has_session_affinity() {
     world.session_affinity("web", None);
     step(&world, "no affinity");
     dump.compare("session-affinity");
+}
+
+#[test]
+fn a_distribution_keeps_to_near_endpoints_and_leaves_shares_of_clusters_alone() {
+    let mut world = World::new();
+    world.cluster("west");
+    world.zone("a");
+    world.service("web", "10.0.1.1");
+    for (address, at) in [
+        ("10.1.0.1", ("n1", "a")),
+        ("10.1.0.2", ("n2", "a")),
+        ("10.1.0.3", ("n3", "b")),
+    ] {
+        world.endpoint_in_zone("web", address, at);
+    }
+    world.endpoint("west", "web", "10.2.0.1");
+    let (mut planner, _) = world.planner();
+    let mut dump = Dump::new("no distribution", &planner);
+
+    let mut step = |world: &World, title: &str| {
+        world.update(&mut planner, &["web"]);
+        dump.step(title, &planner);
+    };
+    world.local("web").traffic_distribution = Some(TrafficDistribution::PreferSameZone);
+    step(&world, "same zone");
+    world.local("web").traffic_distribution = Some(TrafficDistribution::PreferSameNode);
+    step(&world, "same node");
+    world.conditions("east", "web", "10.1.0.1", TERMINATING);
+    step(&world, "the node's own terminates");
+    world.zone("c");
+    step(&world, "the node is in a zone without endpoints");
+    dump.compare("distribution");
 }
 
 fn vip(address: &str, mode: IpMode) -> LoadBalancerIp {

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use cluster_registry::{
     cluster::{Cluster, Control},
     endpoint::{Conditions, Endpoint, EndpointPort},
+    node::Node,
     service::{ClusterAffinity, Protocol, Service, ServiceKind, ServicePort, Sharing},
-    shared_map::SharedMap,
     traffic::SessionAffinity,
+    view::MergedNode,
 };
 
 use super::*;
@@ -16,6 +17,7 @@ use super::*;
 pub(super) struct World {
     services: BTreeMap<ServiceName, MergedService>,
     clusters: BTreeMap<ClusterName, Cluster>,
+    zone: Option<String>,
 }
 
 impl World {
@@ -23,12 +25,18 @@ impl World {
         Self {
             services: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            zone: None,
         }
     }
 
     pub(super) fn cluster(&mut self, cluster: &str) {
         let control = Control::Connected;
         self.clusters.insert(name(cluster), Cluster { control });
+    }
+
+    /// The node is in a zone.
+    pub(super) fn zone(&mut self, zone: &str) {
+        self.zone = Some(zone.to_owned());
     }
 
     pub(super) fn no_cluster(&mut self, cluster: &str) {
@@ -132,6 +140,16 @@ impl World {
         endpoints.insert(ip(address), Arc::new(endpoint));
     }
 
+    /// A ready endpoint that runs on a node in a zone.
+    pub(super) fn endpoint_in_zone(&mut self, label: &str, address: &str, at: (&str, &str)) {
+        let endpoint = Endpoint {
+            node: Some(NodeName::parse(at.0).unwrap()),
+            zone: Some(at.1.into()),
+            ..serving()
+        };
+        self.put("east", label, address, endpoint);
+    }
+
     fn put(&mut self, cluster: &str, label: &str, address: &str, endpoint: Endpoint) {
         let merged = self.services.entry(service(label)).or_default();
         let endpoints = merged.endpoints.get_or_default(&name(cluster));
@@ -146,10 +164,17 @@ impl World {
 
     pub(super) fn view(&self) -> View {
         let services = self.services.iter();
+        let node = MergedNode {
+            node: Some(Node {
+                zone: self.zone.clone(),
+                ..Node::default()
+            }),
+            tunnel: None,
+        };
         View {
             cluster: name("east"),
             clusters: self.clusters.clone(),
-            nodes: SharedMap::new(),
+            nodes: [(here(), Arc::new(node))].into_iter().collect(),
             services: services
                 .map(|(name, service)| (name.clone(), Arc::new(service.clone())))
                 .collect(),
@@ -166,6 +191,7 @@ impl World {
     /// Plans all of it, and sweeps.
     pub(super) fn sync(&self, planner: &mut Planner) -> Vec<MapOp> {
         let view = self.view();
+        planner.follow_zone(&view);
         let mut ops: Vec<MapOp> = view
             .clusters
             .keys()
@@ -178,7 +204,9 @@ impl World {
 
     pub(super) fn update(&self, planner: &mut Planner, labels: &[&str]) -> Vec<MapOp> {
         let names: Vec<ServiceName> = labels.iter().map(|label| service(label)).collect();
-        planner.update(&self.view(), &names)
+        let view = self.view();
+        planner.follow_zone(&view);
+        planner.update(&view, &names)
     }
 }
 
