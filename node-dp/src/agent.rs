@@ -114,7 +114,7 @@ impl Opened {
             .with_context(|| format!("listening on {}", config.admin_listen))?;
         let (datapath, adoption) = Datapath::open(DatapathConfig {
             bpffs: config.bpffs.clone(),
-            devices: config.devices.clone(),
+            devices: config.served_devices(),
             ..DatapathConfig::new(config.cgroup.clone())
         })
         .context("opening the datapath")?;

@@ -291,6 +291,18 @@ impl TryFrom<Args> for Config {
     }
 }
 
+impl Config {
+    /// The devices at which packets from outside are translated: those that are named, and the tunnel's, where such packets
+    /// leave for other clusters.
+    pub(crate) fn served_devices(&self) -> Vec<String> {
+        let mut devices = self.devices.clone();
+        if !devices.is_empty() && self.tunnel.is_some() && !devices.contains(&self.tunnel_device) {
+            devices.push(self.tunnel_device.clone());
+        }
+        devices
+    }
+}
+
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tunnel = self.tunnel.map_or("off", tunnel_label);

@@ -37,6 +37,7 @@ pub use hooks::AttachError;
 pub use object::MapSizes;
 pub use upkeep::{NodeAddresses, SweepError, Upkeep};
 
+use devices::Devices;
 use object::Programs;
 
 /// Where the bpffs of a host usually is.
@@ -49,7 +50,7 @@ pub struct DatapathConfig {
     pub bpffs: PathBuf,
     /// The directory of the cgroup v2 whose processes see the services.
     pub cgroup: PathBuf,
-    /// The devices whose packets are translated.
+    /// The devices whose packets are translated, whenever they are there.
     pub devices: Vec<String>,
     /// How the programs are attached to them.
     pub attachment: Attachment,
@@ -139,8 +140,10 @@ pub struct Datapath {
     /// The maps that want upkeep, until they are taken.
     upkeep: Option<Upkeep>,
     features: Vec<Feature>,
-    /// The programs, until they are attached.
-    waiting: Option<Programs>,
+    programs: Programs,
+    /// Whether the programs are not attached yet.
+    is_waiting: bool,
+    attached: Devices,
 }
 
 impl Datapath {
@@ -172,7 +175,9 @@ impl Datapath {
             }),
             drops: loaded.map("DROPS")?,
             features: features::report(&loaded, config.attachment),
-            waiting: Some(loaded.into_programs()),
+            programs: loaded.into_programs(),
+            is_waiting: true,
+            attached: Devices::default(),
             config,
         };
         match adoption {
@@ -186,19 +191,41 @@ impl Datapath {
     ///
     /// Each hook goes from the old program to the new one in one step. Does nothing once done.
     pub fn activate(&mut self) -> Result<(), OpenError> {
-        let Some(programs) = &mut self.waiting else {
+        if !self.is_waiting {
             return Ok(());
-        };
-        hooks::attach_all(programs, &self.config)?;
-        devices::attach_all(programs, &self.config)?;
-        self.waiting = None;
+        }
+        hooks::attach_all(&mut self.programs, &self.config)?;
+        self.attached.attach_all(&mut self.programs, &self.config)?;
+        self.is_waiting = false;
         let directory = pins::maps_directory(&self.config.bpffs, self.config.sizes);
         pins::remove_other_maps(&self.config.bpffs, &directory)
     }
 
     /// Whether [`Self::activate`] is still to be called.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        self.is_waiting
+    }
+
+    /// Attaches the programs to configured devices that have come since, or have come back; true if any has come or gone.
+    ///
+    /// Does nothing before [`Self::activate`].
+    pub fn follow_devices(&mut self) -> Result<bool, OpenError> {
+        if self.is_waiting {
+            return Ok(false);
+        }
+        let has_changed = self.attached.follow(&mut self.programs, &self.config)?;
+        Ok(has_changed)
+    }
+
+    /// The configured devices, and whether each is there and served.
+    pub fn devices(&self) -> BTreeMap<String, bool> {
+        let wanted = self.config.devices.iter();
+        let mut devices: BTreeMap<String, bool> =
+            wanted.map(|name| (name.clone(), false)).collect();
+        for name in self.attached.names() {
+            devices.insert(name.to_owned(), true);
+        }
+        devices
     }
 
     /// How often each reason occurred since the maps were made, on all CPUs.

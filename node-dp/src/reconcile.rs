@@ -4,6 +4,7 @@
 //! everything else, because until its one write is made, connections go to a cluster that does not answer. Services are
 //! therefore planned a few at a time.
 
+mod heal;
 mod maps;
 mod rule;
 mod session;
@@ -26,7 +27,6 @@ use cluster_registry::{
 use isthmus_daemon::{readiness::ReadyGuard, trace};
 use mesh_link::{event::Report, seat::Seat};
 use node_dp_core::{
-    diff::diff,
     image::MapOp,
     plan::{Planner, Problem},
     replica::Replica,
@@ -60,6 +60,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often the kernel's counters are read for the metrics.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often devices are looked for that have come or gone.
+const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time by the runtime's clock, which the deadlines are slept by.
 fn now() -> Instant {
@@ -115,6 +118,7 @@ pub(crate) struct Reconcile<M> {
     outputs: Outputs,
     next_compare: Instant,
     next_count: Instant,
+    next_devices: Instant,
     last_error: Option<String>,
     ready: Option<ReadyGuard>,
     metrics: Metrics,
@@ -154,6 +158,7 @@ impl<M: Maps> Reconcile<M> {
             outputs,
             next_compare: now + COMPARE_INTERVAL,
             next_count: now + COUNT_INTERVAL,
+            next_devices: now + DEVICE_INTERVAL,
             last_error: None,
             ready: Some(ready),
             metrics,
@@ -194,6 +199,7 @@ impl<M: Maps> Reconcile<M> {
 
     fn deadline(&self) -> Instant {
         let own = self.next_compare.min(self.next_count);
+        let own = own.min(self.next_devices);
         self.replica.poll_timeout().map_or(own, |at| at.min(own))
     }
 
@@ -205,6 +211,10 @@ impl<M: Maps> Reconcile<M> {
         if self.next_count <= now {
             self.next_count = now + COUNT_INTERVAL;
             self.metrics.note_drops(&self.writer.drops());
+        }
+        if self.next_devices <= now {
+            self.next_devices = now + DEVICE_INTERVAL;
+            self.follow_devices();
         }
         if self.next_compare <= now {
             self.next_compare = now + COMPARE_INTERVAL;
@@ -319,38 +329,6 @@ impl<M: Maps> Reconcile<M> {
         }
         self.ready = None;
         tracing::info!("the maps hold what the gateway says");
-    }
-
-    /// Makes up for what was not as planned, or could not be done.
-    fn compare(&mut self) {
-        if !self.replica.is_synced() || self.has_work() {
-            return;
-        }
-        self.heal();
-        if self.dirty.is_empty() && !self.needs_sweep {
-            self.begin_serving();
-        }
-    }
-
-    /// Reads the maps back and writes what is not as planned.
-    fn heal(&mut self) {
-        let actual = match self.writer.read_image() {
-            Ok(actual) => actual,
-            Err(error) => return self.note_error("the maps could not be read", &error),
-        };
-        let ops = diff(&actual, self.planner.image());
-        if ops.is_empty() {
-            return;
-        }
-        tracing::warn!(
-            entries = ops.len(),
-            first = ?ops.first(),
-            "the maps were not as planned: healing them",
-        );
-        self.metrics
-            .drift
-            .inc_by(u64::try_from(ops.len()).unwrap_or(u64::MAX));
-        self.write(&ops);
     }
 
     fn write(&mut self, ops: &[MapOp]) {

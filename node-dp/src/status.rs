@@ -69,6 +69,8 @@ impl StatusSource {
         };
         let (services, backends) = snapshot.sizes;
         status.gateway = snapshot.gateway;
+        let (name, devices) = devices(&snapshot.devices);
+        status.kernel.features.insert(name, devices);
         let local = Known {
             index: Some(node_dp_common::LOCAL_CLUSTER),
             verdict: Verdict::LOCAL,
@@ -117,6 +119,28 @@ impl StatusSource {
             features,
         }
     }
+}
+
+/// The devices at which clients from outside are served, shown beside how the programs are attached there.
+fn devices(devices: &BTreeMap<String, bool>) -> (String, status::Feature) {
+    let named = |is_there: bool| {
+        let names = devices.iter().filter(|(_, there)| **there == is_there);
+        names
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let (served, missing) = (named(true), named(false));
+    let reason = match (devices.is_empty(), missing.is_empty()) {
+        (true, _) => "clients from outside are not served without --device".to_owned(),
+        (false, true) => "clients from outside are served there".to_owned(),
+        (false, false) => format!("clients from outside are served there; waits for {missing}"),
+    };
+    let chosen = match served.is_empty() {
+        true => "none".to_owned(),
+        false => served,
+    };
+    ("devices".to_owned(), status::Feature { chosen, reason })
 }
 
 async fn ask<T>(task: &mpsc::Sender<oneshot::Sender<T>>) -> Option<T> {

@@ -4,7 +4,7 @@
 //! the program of each in one step.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -83,25 +83,76 @@ impl DeviceHook {
     }
 }
 
-/// Attaches the programs to the configured devices, in place of those of a former run, and takes them off all others.
-pub(super) fn attach_all(
-    programs: &mut Programs,
-    config: &DatapathConfig,
-) -> Result<(), AttachError> {
-    let mut pinned = BTreeSet::new();
-    if !config.devices.is_empty() {
-        load_all(programs)?;
+/// The devices that the programs are attached to.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    served: BTreeMap<String, Served>,
+}
+
+/// A device that the programs are attached to.
+#[derive(Debug, PartialEq, Eq)]
+struct Served {
+    index: u32,
+    pins: Vec<PathBuf>,
+}
+
+impl Devices {
+    /// The names of those that are there.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.served.keys().map(String::as_str)
     }
-    for device in &config.devices {
-        pinned.extend(attach(programs, config, device)?);
+
+    /// Attaches the programs to the configured devices, in place of those of a former run, and takes them off all others.
+    pub(super) fn attach_all(
+        &mut self,
+        programs: &mut Programs,
+        config: &DatapathConfig,
+    ) -> Result<(), AttachError> {
+        if !config.devices.is_empty() {
+            load_all(programs)?;
+        }
+        self.follow(programs, config)?;
+        self.detach_others(config)
     }
-    let filtered: &[String] = match config.attachment {
-        Attachment::Tcx => &[],
-        Attachment::Clsact => &config.devices,
-    };
-    detach_links(&config.bpffs, &pinned)
-        .and_then(|()| detach_filters(filtered))
-        .map_err(|error| failed("of other devices", error))
+
+    /// Attaches the programs to the configured devices that have come, or have come back as others; true if there were any,
+    /// or if one has gone. What has gone, or is not there yet, is no error: it is looked for again.
+    pub(super) fn follow(
+        &mut self,
+        programs: &mut Programs,
+        config: &DatapathConfig,
+    ) -> Result<bool, AttachError> {
+        let mut has_changed = false;
+        for name in &config.devices {
+            let there = interfaces::find(name).map_err(|error| failed("of devices", error))?;
+            let served = self.served.get(name).map(|served| served.index);
+            if there.map(|there| there.index) == served {
+                continue;
+            }
+            has_changed = true;
+            self.served.remove(name);
+            if let Some(there) = there {
+                let pins = attach(programs, config, (name, there))?;
+                let index = there.index;
+                self.served.insert(name.clone(), Served { index, pins });
+            }
+        }
+        if has_changed {
+            self.detach_others(config)?;
+        }
+        Ok(has_changed)
+    }
+
+    fn detach_others(&self, config: &DatapathConfig) -> Result<(), AttachError> {
+        let pins = self.served.values().flat_map(|served| &served.pins);
+        let filtered: &[String] = match config.attachment {
+            Attachment::Tcx => &[],
+            Attachment::Clsact => &config.devices,
+        };
+        detach_links(&config.bpffs, &pins.collect())
+            .and_then(|()| detach_filters(filtered))
+            .map_err(|error| failed("of other devices", error))
+    }
 }
 
 /// Removes the filters of a former run from all devices but some.
@@ -121,7 +172,7 @@ pub(super) fn detach_filters(but: &[String]) -> io::Result<()> {
 }
 
 /// Detaches the links to devices but those of some pins.
-fn detach_links(bpffs: &Path, but: &BTreeSet<PathBuf>) -> io::Result<()> {
+fn detach_links(bpffs: &Path, but: &BTreeSet<&PathBuf>) -> io::Result<()> {
     for pin in pins::links(bpffs)? {
         let is_ours = pin
             .file_name()
@@ -150,11 +201,10 @@ fn load_all(programs: &mut Programs) -> Result<(), AttachError> {
 fn attach(
     programs: &mut Programs,
     config: &DatapathConfig,
-    name: &str,
+    (name, device): (&str, Interface),
 ) -> Result<Vec<PathBuf>, AttachError> {
     let mut pinned = Vec::new();
     for hook in HOOKS {
-        let device = interfaces::find(name).map_err(|error| failed(hook.ethernet, error))?;
         let label = hook.program(device);
         let program = programs
             .device_program(label)

@@ -16,16 +16,18 @@ pub(super) struct Interface {
     pub(super) is_ethernet: bool,
 }
 
-/// The device of a name.
-pub(super) fn find(name: &str) -> io::Result<Interface> {
+/// The device of a name, if it is there.
+pub(super) fn find(name: &str) -> io::Result<Option<Interface>> {
     let link = getifaddrs()?
         .filter(|entry| entry.interface_name == name)
         .find_map(|entry| entry.address?.as_link_addr().copied());
-    let link: LinkAddr = link.ok_or(io::ErrorKind::NotFound)?;
-    Ok(Interface {
-        index: u32::try_from(link.ifindex()).map_err(io::Error::other)?,
-        is_ethernet: link.hatype() == libc::ARPHRD_ETHER,
-    })
+    let of = |link: LinkAddr| {
+        Ok(Interface {
+            index: u32::try_from(link.ifindex()).map_err(io::Error::other)?,
+            is_ethernet: link.hatype() == libc::ARPHRD_ETHER,
+        })
+    };
+    link.map(of).transpose()
 }
 
 /// The names of all devices.

@@ -25,6 +25,12 @@ pub(crate) trait Maps {
     /// Puts them to use, if that has waited until they are filled.
     fn activate(&mut self) -> Result<(), Self::ActivateError>;
 
+    /// Puts them to use at devices that have come since; true if any has come or gone.
+    fn follow_devices(&mut self) -> Result<bool, Self::ActivateError>;
+
+    /// The devices that they are for, and whether each is there and served.
+    fn devices(&self) -> BTreeMap<String, bool>;
+
     /// What was counted by reason; nothing where it cannot be read.
     fn drops(&self) -> BTreeMap<DropReason, u64>;
 
@@ -47,6 +53,14 @@ impl Maps for Datapath {
 
     fn activate(&mut self) -> Result<(), OpenError> {
         Self::activate(self)
+    }
+
+    fn follow_devices(&mut self) -> Result<bool, OpenError> {
+        Self::follow_devices(self)
+    }
+
+    fn devices(&self) -> BTreeMap<String, bool> {
+        Self::devices(self)
     }
 
     fn drops(&self) -> BTreeMap<DropReason, u64> {

@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) sizes: (usize, usize),
     /// What was not served, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// The devices that are served, and those that are to be as soon as they are there.
+    pub(crate) devices: BTreeMap<String, bool>,
     /// The last thing that went wrong.
     pub(crate) last_error: Option<String>,
 }
@@ -34,6 +36,7 @@ impl<M: Maps> Reconcile<M> {
             drops: drops
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
+            devices: self.writer.devices(),
             last_error: self.last_error.clone(),
         };
         // Who asked may have gone.

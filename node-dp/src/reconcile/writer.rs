@@ -70,6 +70,14 @@ impl<M: Maps> Writer<M> {
         self.maps.activate()
     }
 
+    pub(super) fn follow_devices(&mut self) -> Result<bool, M::ActivateError> {
+        self.maps.follow_devices()
+    }
+
+    pub(super) fn devices(&self) -> BTreeMap<String, bool> {
+        self.maps.devices()
+    }
+
     pub(super) fn drops(&self) -> BTreeMap<DropReason, u64> {
         self.maps.drops()
     }

@@ -3,15 +3,17 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
     thread,
     time::Duration,
 };
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use node_dp::datapath::{Attachment, Datapath, DatapathConfig, NodeAddresses, Upkeep};
 use node_dp_common::DropReason;
 
 use crate::{
-    fixture::{Node, Service, TCP, UDP, address, install},
+    fixture::{Node, Service, TCP, UDP, address, install, ip},
     network::{Host, address_of, be_router},
 };
 
@@ -170,6 +172,55 @@ fn a_client_of_a_service_without_backends_is_told_at_once() {
         }
         assert_eq!(world.datapath.drops().unwrap()[&DropReason::NoBackend], 4);
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_device_that_comes_later_or_comes_back_is_served() {
+    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+        let node = Node::new();
+        node.run(|| {
+            let config = DatapathConfig {
+                devices: vec!["out0".to_owned()],
+                attachment,
+                ..node.config()
+            };
+            let (mut datapath, _) = Datapath::open(config).unwrap();
+            let is_served = |datapath: &Datapath| datapath.devices()["out0"];
+            assert!(!is_served(&datapath));
+            assert!(!datapath.follow_devices().unwrap());
+
+            for _ in 0..2 {
+                ip("link add out0 type veth peer name out1");
+                assert!(datapath.follow_devices().unwrap());
+                assert!(is_served(&datapath));
+                assert_eq!(attached_to("out0", attachment), 1);
+                assert!(!datapath.follow_devices().unwrap());
+
+                ip("link delete out0");
+                assert!(datapath.follow_devices().unwrap());
+                assert!(!is_served(&datapath));
+            }
+        });
+    }
+}
+
+/// How many programs meet what comes from a device.
+fn attached_to(device: &str, attachment: Attachment) -> usize {
+    match attachment {
+        Attachment::Tcx => {
+            let (_, programs) = SchedClassifier::query_tcx(device, TcAttachType::Ingress).unwrap();
+            programs.len()
+        }
+        Attachment::Clsact => {
+            let output = Command::new("tc")
+                .args(["filter", "show", "dev", device, "ingress"])
+                .output()
+                .unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            said.matches("direct-action").count()
+        }
+    }
 }
 
 /// Says to everybody whom it sees, by TCP and by UDP, for as long as the host is there.

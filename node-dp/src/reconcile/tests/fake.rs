@@ -120,6 +120,14 @@ impl Maps for FakeMaps {
         })
     }
 
+    fn follow_devices(&mut self) -> Result<bool, Refused> {
+        Ok(false)
+    }
+
+    fn devices(&self) -> BTreeMap<String, bool> {
+        BTreeMap::new()
+    }
+
     fn drops(&self) -> BTreeMap<DropReason, u64> {
         BTreeMap::new()
     }
