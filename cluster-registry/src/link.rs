@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU32},
     str::FromStr,
     time::SystemTime,
 };
@@ -115,7 +115,7 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-/// How many resources of a kind are taken from one peer.
+/// How much is taken from one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Limits {
     /// Services.
@@ -124,15 +124,32 @@ pub struct Limits {
     pub endpoints: usize,
     /// Nodes, and as many tunnel ends.
     pub nodes: usize,
+    /// Updates a second, in the long run.
+    pub updates_per_second: NonZeroU32,
+}
+
+const DEFAULT_UPDATES_PER_SECOND: NonZeroU32 = NonZeroU32::new(30_000).expect("it is not zero");
+
+impl Limits {
+    /// How many resources a peer may share in all.
+    pub fn resources(&self) -> usize {
+        let nodes = self.nodes.saturating_mul(2);
+        self.services
+            .saturating_add(self.endpoints)
+            .saturating_add(nodes)
+    }
 }
 
 impl Default for Limits {
     /// Above what Kubernetes supports in one cluster: 10,000 services, 150,000 pods and 5,000 nodes.
+    ///
+    /// All pods of such a cluster could be replaced in ten seconds.
     fn default() -> Self {
         Self {
             services: 20_000,
             endpoints: 200_000,
             nodes: 10_000,
+            updates_per_second: DEFAULT_UPDATES_PER_SECOND,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     pub(crate) state_dir: Option<PathBuf>,
     /// A linked cluster, as name=west,address=gw.west.example:4700, and with commas more of address=.., dial=auto or always or
     /// never, what is taken: namespaces=a+b, cidrs=10.2.0.0/16+fd00:2::/48, max-services=N, max-endpoints=N, max-nodes=N,
-    /// trust-timestamps=true, and what is told: exports=a+b; repeatable, and separated by ; in the environment
+    /// max-updates=N (a second), trust-timestamps=true, and what is told: exports=a+b; repeatable, and separated by ; in the environment
     #[arg(
         long = "link",
         env = "ISTHMUS_LINK",

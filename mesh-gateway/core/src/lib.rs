@@ -19,6 +19,7 @@ pub mod dialling;
 pub mod instance;
 pub mod limits;
 pub mod liveness;
+pub mod pace;
 pub mod packing;
 pub mod peering;
 pub mod question;

@@ -302,6 +302,8 @@ struct Link {
     is_object: bool,
     #[prost(message, optional, tag = "12")]
     position: Option<wire::Position>,
+    #[prost(uint32, tag = "13")]
+    max_updates: u32,
 }
 
 /// The namespaces of a list that may be empty; without one, all are meant.

@@ -30,6 +30,7 @@ use crate::{
     instance::Instance,
     limits::OPENING_TIMEOUT,
     liveness::{self, Liveness},
+    pace::{Pace, PaceLimit},
     question::Answer,
     reason::{DownReason, GoodbyeReason, Violation},
     resume::Offer,
@@ -100,8 +101,8 @@ enum State {
 /// After each call, [`Self::poll_output`] until it is empty, then wait until [`Self::poll_timeout`] at the longest.
 /// A frame may only be handed in while its stream [`Self::may_read`]: what it refers to may still be on its way on another.
 /// `handle_frame` may produce any output; `handle_answer` and `handle_newest` produce `Send`, `Ask` and `LeftOut`;
-/// `handle_subscribe` produces `Send` and `Subscribed`, `handle_compared` `Send`; `handle_timeout` produces `Send`, `Close` and
-/// `Down`; the others `Close` and `Down`.
+/// `handle_subscribe` produces `Send` and `Subscribed`, `handle_compared` `Send`; `handle_timeout` produces `Send`, `Slowed`,
+/// `Close` and `Down`; the others `Close` and `Down`.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
@@ -109,6 +110,8 @@ pub struct Session {
     liveness: Liveness,
     publisher: Publisher,
     subscriber: Subscriber,
+    /// How fast the peer is read, where that is limited.
+    pace: Option<Pace>,
     outputs: VecDeque<Output>,
 }
 
@@ -136,6 +139,7 @@ impl Session {
             liveness: Liveness::new(config.heartbeat_interval, now),
             publisher: Publisher::new(config.cluster.clone()),
             subscriber: Subscriber::new(&config),
+            pace: None,
             outputs: VecDeque::from([Output::Send(Channel::Control, Body::Hello(hello))]),
             config,
         }
@@ -207,6 +211,11 @@ impl Session {
         }
     }
 
+    /// From now on the peer is read no faster than this.
+    pub fn limit_pace(&mut self, limit: PaceLimit) {
+        self.pace = Some(Pace::new(limit));
+    }
+
     /// The time has come that [`Self::poll_timeout`] named.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
@@ -216,6 +225,9 @@ impl Session {
                 return;
             }
             State::Opening { .. } | State::Up => self.liveness.handle_timeout(now),
+        }
+        if self.pace.as_mut().is_some_and(|p| p.handle_timeout(now)) {
+            self.outputs.push_back(Output::Slowed(false));
         }
         self.drain_liveness();
     }
@@ -245,7 +257,8 @@ impl Session {
         match channel {
             Channel::Control => self.state != State::Closed,
             Channel::Urgent | Channel::Updates | Channel::Bulk => {
-                self.is_up() && self.subscriber.may_read(channel)
+                let is_halted = self.pace.as_ref().is_some_and(Pace::is_halted);
+                self.is_up() && !is_halted && self.subscriber.may_read(channel)
             }
         }
     }
@@ -257,10 +270,14 @@ impl Session {
 
     /// When [`Self::handle_timeout`] must next be called; `None` once the session has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let liveness = self.liveness.poll_timeout();
         match self.state {
             State::Closed => None,
-            State::Opening { deadline, .. } => Some(deadline.min(self.liveness.poll_timeout())),
-            State::Up => Some(self.liveness.poll_timeout()),
+            State::Opening { deadline, .. } => Some(deadline.min(liveness)),
+            State::Up => {
+                let pace = self.pace.as_ref().and_then(Pace::poll_timeout);
+                Some(pace.map_or(liveness, |pace| pace.min(liveness)))
+            }
         }
     }
 
@@ -276,7 +293,10 @@ impl Session {
         match channel {
             Channel::Control => self.dispatch_control(body, now),
             Channel::Urgent | Channel::Updates | Channel::Bulk => {
-                self.dispatch_state(channel, body)
+                let before = self.outputs.len();
+                self.dispatch_state(channel, body)?;
+                self.note_pace(before, now);
+                Ok(())
             }
         }
     }
@@ -317,6 +337,21 @@ impl Session {
             | Body::Subscribed(_)
             | Body::Summaries(_)
             | Body::Differing(_) => Err(Violation::WrongChannel.into()),
+        }
+    }
+
+    /// Counts a frame and the updates that came of it, which are the outputs from `before` on.
+    fn note_pace(&mut self, before: usize, now: Instant) {
+        let Some(pace) = &mut self.pace else { return };
+        let taken = |output: &Output| {
+            if let Output::Deliver(Delivery::Updates(updates)) = output {
+                return updates.len();
+            }
+            usize::from(matches!(output, Output::Refused(_)))
+        };
+        let said = 1 + self.outputs.iter().skip(before).map(taken).sum::<usize>();
+        if pace.take(u32::try_from(said).unwrap_or(u32::MAX), now) {
+            self.outputs.push_back(Output::Slowed(true));
         }
     }
 

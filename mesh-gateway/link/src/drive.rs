@@ -191,6 +191,9 @@ impl Drive {
                 }
                 Output::Deliver(delivery) => self.waiting.push_back(event_of(delivery)),
                 Output::Refused(refusal) => self.waiting.push_back(PeerEvent::Refused(refusal)),
+                Output::Slowed(is_slowed) => {
+                    self.waiting.push_back(PeerEvent::Slowed(is_slowed));
+                }
                 Output::Rtt(rtt) => self.waiting.push_back(PeerEvent::Rtt(rtt)),
                 Output::LeftOut { key, length } => {
                     warn!(?key, length, "resource is too long to be announced");
@@ -306,6 +309,9 @@ impl Drive {
             let (mut offer, writer) = self.resume.begin();
             offer.compare &= self.compares;
             self.resume_writer = Some(writer);
+            if let Some(pace) = orders.pace {
+                self.session.limit_pace(pace);
+            }
             self.session.handle_subscribe(offer);
         }
     }
@@ -390,6 +396,7 @@ fn note_passed(event: &PeerEvent, resume: Option<&ResumeWriter>, is_up_reported:
         | PeerEvent::Compare { .. }
         | PeerEvent::Updates(_)
         | PeerEvent::SnapshotEnd
+        | PeerEvent::Slowed(_)
         | PeerEvent::Rtt(_)
         | PeerEvent::Refused(_)
         | PeerEvent::Down { .. }

@@ -17,6 +17,7 @@ use cluster_registry::{
 };
 pub use mesh_gateway_core::{
     instance::Instance,
+    pace::PaceLimit,
     reason::{DownReason, GoodbyeReason, Refusal},
     update::Update,
 };
@@ -45,6 +46,8 @@ impl fmt::Display for SessionId {
 pub struct Orders {
     /// To ask for the peer's state.
     pub subscribe: bool,
+    /// How fast the peer is then read, where that is limited.
+    pub pace: Option<PaceLimit>,
     /// To end.
     pub close: Option<GoodbyeReason>,
 }
@@ -61,9 +64,12 @@ impl SessionHandle {
     }
 
     /// Asks for the peer's state, after the position up to which it is known at that time; [`PeerEvent::Subscribed`]
-    /// follows. A session that has asked for it already is not changed.
-    pub fn subscribe(&self) {
-        self.0.send_modify(|orders| orders.subscribe = true);
+    /// follows, and the peer is read no faster than the pace allows. A session that has asked for it already is not changed.
+    pub fn subscribe(&self, pace: Option<PaceLimit>) {
+        self.0.send_modify(|orders| {
+            orders.subscribe = true;
+            orders.pace = pace;
+        });
     }
 
     /// Says goodbye to the peer; [`PeerEvent::Down`] follows, and a dialer then dials anew.
@@ -123,6 +129,8 @@ pub enum PeerEvent {
     SnapshotEnd,
     /// Everything up to here has been reported.
     Progress(Cursor),
+    /// The peer says more than its pace allows, and is read no faster; or no longer does.
+    Slowed(bool),
     /// The smoothed round-trip time, about once a second.
     Rtt(Duration),
     /// One update was not taken; the session goes on.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use mesh_gateway_core::{
     instance::Instance,
+    pace::PaceLimit,
     replicas::{Dialled, Output, Replicas},
 };
 
@@ -13,6 +14,8 @@ use crate::event::{GoodbyeReason, SessionHandle, SessionId};
 #[derive(Debug, Default)]
 pub struct Seat {
     replicas: Replicas<SessionId>,
+    /// How fast the next lead is read, where that is limited.
+    pub pace: Option<PaceLimit>,
     held: BTreeMap<SessionId, Held>,
     /// Where the lead is, or the last one was, or was last looked for.
     pub address: Option<SocketAddr>,
@@ -31,6 +34,14 @@ pub struct Held {
 }
 
 impl Seat {
+    /// A seat whose leads are read no faster than a pace allows.
+    pub fn with_pace(pace: PaceLimit) -> Self {
+        Self {
+            pace: Some(pace),
+            ..Self::default()
+        }
+    }
+
     /// A session came up; says whether it is held. If it is not, it is closed.
     pub fn take(
         &mut self,
@@ -117,7 +128,7 @@ impl Seat {
                 Output::Lead(session) => {
                     if let Some(held) = self.held.get(&session) {
                         self.address = Some(held.address);
-                        held.handle.subscribe();
+                        held.handle.subscribe(self.pace);
                     }
                 }
                 Output::Close(session, reason) => {

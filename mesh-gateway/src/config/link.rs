@@ -1,6 +1,10 @@
 //! Reads a link from the text of a flag, and writes one down for people.
 
-use std::{collections::BTreeSet, num::ParseIntError, str::ParseBoolError};
+use std::{
+    collections::BTreeSet,
+    num::ParseIntError,
+    str::{FromStr, ParseBoolError},
+};
 
 use cluster_registry::{
     import::Namespaces,
@@ -17,7 +21,7 @@ pub(crate) enum ParseLinkError {
     NotAPair(String),
     #[error(
         "'{0}' is not one of name, address, dial, namespaces, cidrs, exports, max-services, max-endpoints, max-nodes, \
-         trust-timestamps"
+         max-updates, trust-timestamps"
     )]
     UnknownKey(String),
     #[error("'{0}' is there twice")]
@@ -60,6 +64,7 @@ pub(crate) fn parse(text: &str) -> Result<LinkSpec, ParseLinkError> {
             "max-services" => link.limits.services = parse_number(value)?,
             "max-endpoints" => link.limits.endpoints = parse_number(value)?,
             "max-nodes" => link.limits.nodes = parse_number(value)?,
+            "max-updates" => link.limits.updates_per_second = parse_number(value)?,
             "trust-timestamps" => link.trust_timestamps = parse_flag(value)?,
             other => return Err(ParseLinkError::UnknownKey(other.to_owned())),
         }
@@ -85,6 +90,7 @@ pub(crate) fn describe(link: &LinkSpec) -> Value {
         "max-services": link.limits.services,
         "max-endpoints": link.limits.endpoints,
         "max-nodes": link.limits.nodes,
+        "max-updates": link.limits.updates_per_second,
         "trust-timestamps": link.trust_timestamps,
     })
 }
@@ -137,7 +143,7 @@ fn parse_cidrs(text: &str) -> Result<Vec<IpNet>, ParseLinkError> {
     text.split('+').map(parse).collect()
 }
 
-fn parse_number(text: &str) -> Result<usize, ParseLinkError> {
+fn parse_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, ParseLinkError> {
     text.parse()
         .map_err(|error| ParseLinkError::Number(text.to_owned(), error))
 }

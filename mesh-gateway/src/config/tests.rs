@@ -48,6 +48,7 @@ fn malformed_links_say_what_is_wrong() {
             "'192.0.2.2' is not where a gateway can be",
         ),
         ("name=west,max-nodes=many", "'many' is not a number"),
+        ("name=west,max-updates=0", "'0' is not a number"),
         ("name=west,trust-timestamps=1", "'1' is not true or false"),
         ("name=west,exports=Shop", "'Shop' is not a valid name"),
         (

@@ -6,7 +6,10 @@ use cluster_registry::{link::LinkSpec, name::ClusterName};
 use cluster_registry_kube::source::Problem;
 use mesh_link::{event::GoodbyeReason, resume::Resume};
 
-use super::{Hub, peers::Peer};
+use super::{
+    Hub,
+    peers::{Peer, pace_of},
+};
 use crate::{links::LiveLink, metrics::PeerLabels};
 
 /// Who asked for a link.
@@ -149,6 +152,7 @@ impl Hub {
         if old.grants != new.grants || old.limits != new.limits {
             // What was refused and is granted now must be said again.
             peer.ask_for_everything();
+            peer.seat.pace = Some(pace_of(&new.limits));
             peer.seat.close_lead(GoodbyeReason::LinkChanged);
             self.registry.change_peer(new);
         }

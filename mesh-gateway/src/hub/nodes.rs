@@ -69,6 +69,7 @@ pub(super) fn handle_report(
             tracing::warn!(node = %name, reason = refusal.label(), "an agent's update is refused");
         }
         PeerEvent::Subscribed { .. }
+        | PeerEvent::Slowed(_)
         | PeerEvent::Compare { .. }
         | PeerEvent::SnapshotBegin(_)
         | PeerEvent::Updates(_)

@@ -7,9 +7,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cluster_registry::{link::LinkSpec, name::ClusterName};
+use cluster_registry::{
+    link::{Limits, LinkSpec},
+    name::ClusterName,
+};
 use isthmus_daemon::status::PeerState;
-use mesh_gateway_core::{peering::Holding, replicas::Dialled};
+use mesh_gateway_core::{pace::PaceLimit, peering::Holding, replicas::Dialled};
 use mesh_link::{feed::Feed, resume::Resume, seat::Seat};
 
 use super::links::Origin;
@@ -27,12 +30,22 @@ pub(super) struct Peer {
     pub(super) since: SystemTime,
     /// Why it is not connected.
     pub(super) reason: Option<String>,
+    /// Whether its lead says more than its link's pace allows.
+    pub(super) is_slowed: bool,
     /// Updates that could not even be read, by reason.
     pub(super) unreadable: BTreeMap<&'static str, u64>,
     /// When the certificate ends that it last showed.
     pub(super) certificate_expires: Option<SystemTime>,
     /// Until when what it said counts, and how much of it is known.
     pub(super) holding: Holding,
+}
+
+/// How fast a peer is read: a whole snapshot at once, and then what its link says.
+pub(super) fn pace_of(limits: &Limits) -> PaceLimit {
+    PaceLimit {
+        per_second: limits.updates_per_second,
+        burst: u32::try_from(limits.resources()).unwrap_or(u32::MAX),
+    }
 }
 
 impl Peer {
@@ -44,17 +57,18 @@ impl Peer {
         now: SystemTime,
     ) -> Self {
         Self {
-            spec,
             origin,
             feed,
             resume,
-            seat: Seat::default(),
+            seat: Seat::with_pace(pace_of(&spec.limits)),
+            is_slowed: false,
             state: PeerState::Never,
             since: now,
             reason: None,
             unreadable: BTreeMap::new(),
             certificate_expires: None,
             holding: Holding::default(),
+            spec,
         }
     }
 

@@ -59,6 +59,7 @@ impl Hub {
                 self.registry.handle_import_end(name);
                 self.open_if_due(Instant::now());
             }
+            PeerEvent::Slowed(is_slowed) if is_current => peer.is_slowed = is_slowed,
             PeerEvent::Rtt(rtt) => self.note_rtt(name, session, rtt),
             PeerEvent::Refused(refusal) if is_current => {
                 *peer.unreadable.entry(refusal.label()).or_default() += 1;
@@ -73,6 +74,7 @@ impl Hub {
             | PeerEvent::SnapshotBegin(_)
             | PeerEvent::Updates(_)
             | PeerEvent::SnapshotEnd
+            | PeerEvent::Slowed(_)
             | PeerEvent::Refused(_)
             | PeerEvent::Progress(_) => {}
         }
@@ -142,6 +144,7 @@ impl Hub {
             return;
         };
         let had_lead = peer.seat.is_led_by(session);
+        peer.is_slowed &= !had_lead;
         if !peer.seat.leave(session) {
             return;
         }

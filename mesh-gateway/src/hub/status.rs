@@ -38,7 +38,7 @@ pub(super) fn links(
         let link = LinkStatus {
             connected: peer.state == PeerState::Connected,
             since: peer.since,
-            reason: peer.reason.clone().or_else(|| shortfall(&summary)),
+            reason: peer.reason.clone().or_else(|| shortfall(&summary, peer)),
             synced: peer.holding.has_said_all(),
             awaited: may_await && !peer.holding.was_heard(),
             accepted: summary.accepted,
@@ -80,7 +80,7 @@ pub(super) fn peer(registry: &Registry, name: &ClusterName, peer: &Peer) -> Peer
         since_unix_ms: unix_ms(peer.since),
         address: peer.seat.address,
         rtt_us: peer.seat.rtt().map(micros),
-        reason: peer.reason.clone().or_else(|| shortfall(&summary)),
+        reason: peer.reason.clone().or_else(|| shortfall(&summary, peer)),
         accepted: summary.accepted,
         refused,
         withheld: number(summary.withheld),
@@ -104,12 +104,18 @@ fn replicas(seat: &Seat) -> Vec<Replica> {
 }
 
 /// Why not all that a peer shares is taken.
-fn shortfall(summary: &PeerSummary) -> Option<String> {
+fn shortfall(summary: &PeerSummary, peer: &Peer) -> Option<String> {
     if let Some(kind) = summary.over_limit {
         let reason = format!(
             "degraded: it shares more {kind} than its link's limit; what was taken before stays"
         );
         return Some(reason);
+    }
+    if peer.is_slowed {
+        let most = peer.spec.limits.updates_per_second;
+        return Some(format!(
+            "degraded: it says more than the {most} updates a second of its link's limit, and is read no faster"
+        ));
     }
     let withheld = summary.withheld;
     (withheld > 0).then(|| format!("{withheld} of its resources are withheld; `refused` says why"))

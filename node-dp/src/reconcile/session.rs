@@ -75,6 +75,7 @@ impl<M: Maps> Reconcile<M> {
             PeerEvent::Down { reason } => self.note_down(session, &reason),
             // The dialer itself resumes from here.
             PeerEvent::Progress(_)
+            | PeerEvent::Slowed(_)
             | PeerEvent::Subscribed { .. }
             // An older session's last words.
             | PeerEvent::SnapshotBegin(_)

@@ -13,6 +13,7 @@ use cluster_registry::{
 use mesh_gateway_core::{
     convert::Origins,
     instance::Instance,
+    pace::PaceLimit,
     question::{Answer, Question},
     reason::{DownReason, GoodbyeReason, Refusal},
     resume::{Generation, Resume},
@@ -136,7 +137,7 @@ impl Drive {
                 Output::LeftOut { key, length } => {
                     return Err(format!("{key:?} of {length} bytes was left out"));
                 }
-                Output::Rtt(_) | Output::Split => {}
+                Output::Rtt(_) | Output::Split | Output::Slowed(_) => {}
                 Output::Close(reason) => goodbye = Some(reason),
                 Output::Down(reason) => return Ok(Some(Ended { reason, goodbye })),
             }
@@ -145,8 +146,11 @@ impl Drive {
     }
 
     /// Asks for the peer's state, once, after what is known of it.
-    pub(crate) fn subscribe(&mut self, resume: &mut Resume) {
+    pub(crate) fn subscribe(&mut self, resume: &mut Resume, pace: Option<PaceLimit>) {
         if self.generation.is_none() {
+            if let Some(pace) = pace {
+                self.session.limit_pace(pace);
+            }
             self.generation = Some(resume.begin());
             self.session.handle_subscribe(resume.offer());
         }

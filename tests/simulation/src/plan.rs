@@ -1,9 +1,10 @@
 //! What happens in a world, and when: all of it follows from the seed, and parts of it can be left out.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use cluster_registry::service::{ClusterAffinity, Sharing};
 use fastrand::Rng;
+use mesh_gateway_core::pace::PaceLimit;
 
 use crate::{
     pipe::Weather,
@@ -90,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) hold_time: Duration,
     pub(crate) weather: Weather,
     pub(crate) fetch_limit: usize,
+    /// How fast peers are read, where that is limited.
+    pub(crate) pace: Option<PaceLimit>,
     /// What happens, in order.
     pub(crate) happenings: Vec<(Duration, Happening)>,
 }
@@ -104,9 +107,12 @@ impl Plan {
         let rng = &mut Rng::with_seed(seed);
         let clusters = *rng.choice(&[3, 3, 3, 3, 4, 4, 5, 8]).unwrap_or(&3);
         // Drawn apart, so that the fates of clusters of one gateway stay as they were.
-        let replicas = *Rng::with_seed(seed ^ 0x2e91)
-            .choice(&[1, 1, 1, 2, 2, 3])
-            .unwrap_or(&1);
+        let apart = &mut Rng::with_seed(seed ^ 0x2e91);
+        let replicas = *apart.choice(&[1, 1, 1, 2, 2, 3]).unwrap_or(&1);
+        let pace = (apart.u8(0..4) == 0).then(|| PaceLimit {
+            per_second: NonZeroU32::MIN.saturating_add(apart.u32(50..400)),
+            burst: apart.u32(0..40),
+        });
         let mut plan = Self {
             clusters,
             replicas,
@@ -118,6 +124,7 @@ impl Plan {
                 loss_percent: *rng.choice(&[0, 0, 1, 5, 20]).unwrap_or(&0),
             },
             fetch_limit: rng.usize(1..=12),
+            pace,
             happenings: Vec::new(),
         };
         for cluster in 0..clusters {
@@ -148,6 +155,7 @@ impl Plan {
                 loss_percent: 0,
             },
             fetch_limit: 4,
+            pace: None,
             happenings: Vec::new(),
         };
         for cluster in 0..plan.clusters {

@@ -162,6 +162,7 @@ impl Victim {
                 | Output::Up { .. }
                 | Output::Subscribed { .. }
                 | Output::LeftOut { .. }
+                | Output::Slowed(_)
                 | Output::Rtt(_)
                 | Output::Close(_) => {}
             }

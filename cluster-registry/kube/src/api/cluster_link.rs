@@ -104,6 +104,13 @@ pub struct LinkLimits {
     /// The most nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<i64>,
+    /// The most updates a second, in the long run.
+    #[serde(
+        rename = "updatesPerSecond",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub updates_per_second: Option<i64>,
     /// Fields that this version does not know, by name.
     #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown: BTreeMap<String, Value>,

@@ -85,6 +85,7 @@ async fn cluster_links_agree_with_their_definition() {
                 services: Some(1),
                 endpoints: Some(2),
                 nodes: Some(3),
+                updates_per_second: Some(1_000),
                 ..LinkLimits::default()
             }),
             trust_timestamps: true,
@@ -130,7 +131,7 @@ async fn a_cluster_link_that_cannot_work_is_refused_with_a_reason() {
 }
 
 /// Specs that cannot work, and what their refusal says.
-fn unworkable() -> [(Value, &'static str); 12] {
+fn unworkable() -> [(Value, &'static str); 13] {
     [
         (
             json!({"dial": "Always"}),
@@ -160,6 +161,10 @@ fn unworkable() -> [(Value, &'static str); 12] {
             "Duplicate value",
         ),
         (json!({"limits": {"nodes": 0}}), "spec.limits.nodes"),
+        (
+            json!({"limits": {"updatesPerSecond": 0}}),
+            "spec.limits.updatesPerSecond",
+        ),
         (
             json!({"trustBundleRef": {}}),
             "spec.trustBundleRef.name: Required value",

@@ -3,7 +3,7 @@
 //! What limits the peer is never widened by a mistake: a link of whose limits a part cannot be read, so that less would
 //! limit it, does not count at all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use cluster_registry::{
     import::{Grants, Namespaces},
@@ -149,6 +149,15 @@ fn limits(given: Option<&LinkLimits>, flaws: &mut Vec<Flaw>) -> Limits {
     set(&mut limits.services, "services", given.services);
     set(&mut limits.endpoints, "endpoints", given.endpoints);
     set(&mut limits.nodes, "nodes", given.nodes);
+    if let Some(value) = given.updates_per_second {
+        match u32::try_from(value).ok().and_then(NonZeroU32::new) {
+            Some(value) => limits.updates_per_second = value,
+            None => flaws.push(Flaw::Limit {
+                name: "updatesPerSecond",
+                value,
+            }),
+        }
+    }
     limits
 }
 

@@ -87,7 +87,7 @@ impl Watch {
             }
             Output::Refused(_) => assert!(self.is_up, "a refusal before the session was up"),
             Output::LeftOut { .. } => panic!("every resource of the store is short"),
-            Output::Rtt(_) => {}
+            Output::Slowed(_) | Output::Rtt(_) => {}
             Output::Close(_) => self.has_closed = true,
             Output::Down(_) => self.is_down = true,
         }

@@ -1,5 +1,7 @@
 //! A link's configuration as it is saved.
 
+use std::num::NonZeroU32;
+
 use cluster_registry::{
     import::{Grants, Namespaces},
     link::{Dial, Limits, LinkSpec, PeerAddress},
@@ -25,6 +27,7 @@ pub(super) fn encode(spec: &LinkSpec) -> Link {
         max_services: count(spec.limits.services),
         max_endpoints: count(spec.limits.endpoints),
         max_nodes: count(spec.limits.nodes),
+        max_updates: spec.limits.updates_per_second.get(),
         trust_timestamps: spec.trust_timestamps,
         is_object: false,
         position: None,
@@ -53,6 +56,9 @@ pub(super) fn decode(link: &Link) -> Option<LinkSpec> {
             services: count(link.max_services),
             endpoints: count(link.max_endpoints),
             nodes: count(link.max_nodes),
+            // A version that did not limit them has said none.
+            updates_per_second: NonZeroU32::new(link.max_updates)
+                .unwrap_or_else(|| Limits::default().updates_per_second),
         },
         trust_timestamps: link.trust_timestamps,
     })

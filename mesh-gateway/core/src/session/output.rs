@@ -93,6 +93,8 @@ pub enum Output {
         /// How long it would be.
         length: usize,
     },
+    /// The peer says more than its pace allows, and is read no faster; or no longer does.
+    Slowed(bool),
     /// The smoothed round-trip time.
     Rtt(Duration),
     /// End the connection with this code.

@@ -318,6 +318,7 @@ impl World {
             Output::Deliver(delivery) => end.take(delivery),
             Output::Refused(refusal) => panic!("an honest peer is refused: {refusal}"),
             Output::LeftOut { key, .. } => panic!("{key:?} is left out"),
+            Output::Slowed(_) => panic!("no pace was set"),
             Output::Rtt(rtt) => assert_eq!(rtt, LATENCY * 2),
             Output::Close(_) => {}
             Output::Down(reason) => {

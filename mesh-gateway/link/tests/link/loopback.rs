@@ -1,12 +1,13 @@
 //! Two gateways and their link: what they tell each other, and what they do when it is cut or closed.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::support::{
     Ends, Pair, Publisher, TRACE, authority, gateway,
     replicas::{replica, until_told},
     service, settings,
 };
+use mesh_gateway_core::pace::PaceLimit;
 use mesh_link::{
     dial::Dialer, event::GoodbyeReason, listen::Subscribes, resume::Resume, seat::Seat,
     settings::DEFAULT_MAX_BACKOFF,
@@ -56,12 +57,42 @@ async fn a_session_is_told_nothing_before_it_subscribes() {
         .await;
     assert!(pair.at_west.known.is_empty());
 
-    pair.at_west.handle.as_ref().unwrap().subscribe();
+    pair.at_west.handle.as_ref().unwrap().subscribe(None);
 
     pair.at_west
         .until("east's service", |r| r.known.len() == 1)
         .await;
     assert_eq!(pair.at_west.ups, [false, false]);
+}
+
+#[tokio::test]
+async fn a_peer_that_says_too_much_is_read_no_faster_and_loses_nothing() {
+    let mut pair = Pair::start_with(Ends {
+        subscribes: Subscribes::Later,
+        ..Ends::of(&authority())
+    })
+    .await;
+    for number in 0..10_000 {
+        pair.east.put(service("east", &format!("s{number}"))).await;
+    }
+    pair.at_west.until("a session", |r| !r.ups.is_empty()).await;
+    let begun = Instant::now();
+
+    let handle = pair.at_west.handle.clone().unwrap();
+    handle.subscribe(Some(PaceLimit {
+        per_second: NonZeroU32::new(5_000).unwrap(),
+        burst: 100,
+    }));
+
+    pair.at_west
+        .until("all services", |r| r.known.len() == 10_000)
+        .await;
+    // What is in one frame is taken at once.
+    let beyond = 10_000.0 - 100.0 - 4_096.0;
+    let took = begun.elapsed().as_secs_f64();
+    assert!(took > beyond / 5_000.0, "{took} s");
+    assert_eq!(pair.at_west.slowed, Some(true));
+    assert!(pair.at_west.downs.is_empty());
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! Tests of peers that share more than is taken: degraded, and heard anew once they share less.
 
+use std::num::NonZeroU32;
+
 use cluster_registry::{
     resource::{Key, ResourceId},
     store::{Cursor, Epoch, Revision},
 };
-use mesh_link::event::{GoodbyeReason, PeerEvent, Update};
+use mesh_link::event::{DownReason, GoodbyeReason, PeerEvent, Update};
 
 use super::{
     resources::{bank, link, name, service, shop},
-    world::World,
+    world::{Peer, World},
 };
 
 #[tokio::test]
@@ -52,6 +54,43 @@ async fn a_peer_over_its_limit_is_degraded_and_is_asked_for_everything_once_it_i
         })
         .await;
     assert_eq!(world.status().await.peers[0].reason, None);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_too_fast_is_degraded_until_it_is_slow_enough() {
+    let mut world = World::start(&[]).await;
+    let mut limited = link("west");
+    limited.limits.updates_per_second = NonZeroU32::MIN;
+    world.link_objects([limited]).await;
+    let mut west = world.connect("west").await;
+
+    world.report(west.report(PeerEvent::Slowed(true))).await;
+
+    let reason = reason_after(&mut world, &mut west, "a").await.unwrap();
+    assert!(
+        reason.contains("more than the 1 updates a second"),
+        "{reason}"
+    );
+    world.report(west.report(PeerEvent::Slowed(false))).await;
+    assert_eq!(reason_after(&mut world, &mut west, "b").await, None);
+    world.report(west.report(PeerEvent::Slowed(true))).await;
+    let down = PeerEvent::Down {
+        reason: DownReason::Silent,
+    };
+    world.report(west.report(down)).await;
+    let mut west = world.connect("west").await;
+    assert_eq!(reason_after(&mut world, &mut west, "c").await, None);
+}
+
+/// What is wrong with the peer once all that was reported so far was taken, as what it says then shows.
+async fn reason_after(world: &mut World, west: &mut Peer, service_name: &str) -> Option<String> {
+    west.say(world, [service("shop", service_name)]).await;
+    world
+        .until("its next word", |view| {
+            view.services.contains_key(&shop(service_name))
+        })
+        .await;
+    world.status().await.peers[0].reason.clone()
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ impl World {
                     reading.change_teller();
                 }
                 if let Some(peer) = self.gateways[gateway].peers.get_mut(&drive.peer) {
-                    drive.subscribe(&mut peer.resume);
+                    drive.subscribe(&mut peer.resume, self.plan.pace);
                 }
             }
         }

@@ -151,6 +151,7 @@ pub(crate) struct Replica {
     pub(crate) snapshots: usize,
     pub(crate) traces: Vec<Option<TraceContext>>,
     pub(crate) rtt: Option<Duration>,
+    pub(crate) slowed: Option<bool>,
     pub(crate) handle: Option<SessionHandle>,
 }
 
@@ -168,6 +169,7 @@ impl Replica {
             snapshots: 0,
             traces: Vec::new(),
             rtt: None,
+            slowed: None,
             handle: None,
         };
         (tx, replica)
@@ -232,6 +234,7 @@ impl Replica {
                 }
             }
             PeerEvent::Progress(_) => {}
+            PeerEvent::Slowed(is_slowed) => self.slowed = Some(is_slowed),
             PeerEvent::Rtt(rtt) => self.rtt = Some(rtt),
             PeerEvent::Refused(_) => self.refused += 1,
             PeerEvent::Down { reason } => self.downs.push((Instant::now(), reason.to_string())),

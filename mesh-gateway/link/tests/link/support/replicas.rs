@@ -80,6 +80,7 @@ pub(crate) async fn until_told(
                 | PeerEvent::Updates(_)
                 | PeerEvent::SnapshotEnd
                 | PeerEvent::Progress(_)
+                | PeerEvent::Slowed(_)
                 | PeerEvent::Rtt(_)
                 | PeerEvent::Refused(_)
                 | PeerEvent::Unreachable { .. } => {}

@@ -271,6 +271,7 @@ impl Subscriber {
             }
             PeerEvent::Progress(cursor) => return Some(cursor),
             PeerEvent::Subscribed { .. }
+            | PeerEvent::Slowed(_)
             | PeerEvent::Rtt(_)
             | PeerEvent::Refused(_)
             | PeerEvent::Down { .. }
