@@ -4,9 +4,10 @@ use std::{
     fmt, fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use rustls::{pki_types::pem, sign::CertifiedKey};
+use rustls::{RootCertStore, pki_types::pem, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::identity::{IdentityError, SpiffeId, identity_of};
@@ -56,6 +57,15 @@ pub enum LoadError {
         #[source]
         source: IdentityError,
     },
+    /// A trust anchor cannot verify anybody.
+    #[error("{path} has a certificate that is no trust anchor")]
+    Anchor {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
     /// The key is unusable or another certificate's.
     #[error("{path} does not belong to the certificate beside it")]
     KeyMismatch {
@@ -68,11 +78,12 @@ pub enum LoadError {
 }
 
 /// A certificate chain with its key, and the trust anchors.
+///
+/// All is parsed once; what a handshake believes and for how long is judged anew in each.
 pub struct Credentials {
     id: SpiffeId,
-    anchors: Vec<CertificateDer<'static>>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    certified: Arc<CertifiedKey>,
 }
 
 impl Credentials {
@@ -93,18 +104,23 @@ impl Credentials {
             path: certificate_path,
             source,
         })?;
-        let anchors = certificates(&dir.join(ANCHORS_FILE))?;
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), &crate::tls::provider()).map_err(
-            |source| LoadError::KeyMismatch {
-                path: key_path,
+        let certified = CertifiedKey::from_der(chain, key, &crate::tls::provider());
+        let certified = certified.map_err(|source| LoadError::KeyMismatch {
+            path: key_path,
+            source,
+        })?;
+        let anchors_path = dir.join(ANCHORS_FILE);
+        let mut roots = RootCertStore::empty();
+        for anchor in certificates(&anchors_path)? {
+            roots.add(anchor).map_err(|source| LoadError::Anchor {
+                path: anchors_path.clone(),
                 source,
-            },
-        )?;
+            })?;
+        }
         Ok(Self {
             id,
-            anchors,
-            chain,
-            key,
+            roots: Arc::new(roots),
+            certified: Arc::new(certified),
         })
     }
 
@@ -116,11 +132,16 @@ impl Credentials {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
+        let mut roots = RootCertStore::empty();
+        for anchor in anchors {
+            roots.add(anchor).unwrap();
+        }
+        let keys = crate::tls::provider().key_provider;
+        let certified = CertifiedKey::new(chain, keys.load_private_key(key).unwrap());
         Self {
             id,
-            anchors,
-            chain,
-            key,
+            roots: Arc::new(roots),
+            certified: Arc::new(certified),
         }
     }
 
@@ -130,18 +151,13 @@ impl Credentials {
     }
 
     /// The certificates that every peer's chain must end in.
-    pub(crate) fn anchors(&self) -> &[CertificateDer<'static>] {
-        &self.anchors
+    pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
     }
 
-    /// The holder's own certificate first, then its issuers but the anchor.
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain.clone()
-    }
-
-    /// The private key.
-    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
-        self.key.clone_key()
+    /// The holder's own certificate first, then its issuers but the anchor, with the private key.
+    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cluster_registry::name::ClusterName;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, client::Resumption, crypto::CryptoProvider,
-    server::NoServerSessionStorage, version::TLS13,
+    ClientConfig, ServerConfig, client::Resumption, crypto::CryptoProvider,
+    server::NoServerSessionStorage, sign::SingleCertAndKey, version::TLS13,
 };
 
 use crate::{
@@ -40,11 +40,11 @@ pub enum TlsError {
 /// The configuration of a side that is dialled: asks every peer for a certificate of its own trust domain.
 pub fn server_config(credentials: &Credentials) -> Result<ServerConfig, TlsError> {
     let trust_domain = credentials.id().trust_domain.clone();
-    let verifier = ClientVerifier::try_new(roots(credentials)?, trust_domain)?;
+    let verifier = ClientVerifier::try_new(Arc::clone(credentials.roots()), trust_domain)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(credentials.chain(), credentials.key())?;
+        .with_cert_resolver(own_certificate(credentials));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -59,7 +59,7 @@ pub fn client_config(
     let provider = provider();
     let trust_domain = credentials.id().trust_domain.clone();
     let verifier = ServerVerifier {
-        roots: roots(credentials)?,
+        roots: Arc::clone(credentials.roots()),
         algorithms: provider.signature_verification_algorithms,
         expected: SpiffeId::gateway(trust_domain, expected.cluster),
     };
@@ -67,7 +67,7 @@ pub fn client_config(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(credentials.chain(), credentials.key())?;
+        .with_client_cert_resolver(own_certificate(credentials));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     // An id stands for the name, so none is sent.
@@ -80,12 +80,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn roots(credentials: &Credentials) -> Result<RootCertStore, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for anchor in credentials.anchors() {
-        roots.add(anchor.clone())?;
-    }
-    Ok(roots)
+fn own_certificate(credentials: &Credentials) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(credentials.certified())))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::identity::{IdentityError, SpiffeId, TrustDomain, identity_of};
 
 /// Verifies the gateway that this side dialled.
 pub(crate) struct ServerVerifier {
-    pub(crate) roots: RootCertStore,
+    pub(crate) roots: Arc<RootCertStore>,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
     /// Who must answer.
     pub(crate) expected: SpiffeId,
@@ -94,11 +94,11 @@ pub(crate) struct ClientVerifier {
 impl ClientVerifier {
     /// A verifier that believes these roots.
     pub(crate) fn try_new(
-        roots: RootCertStore,
+        roots: Arc<RootCertStore>,
         trust_domain: TrustDomain,
     ) -> Result<Self, rustls::client::VerifierBuilderError> {
         let provider = crate::tls::provider();
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
         Ok(Self {
             chain: builder.build()?,
             trust_domain,

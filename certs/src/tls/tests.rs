@@ -83,7 +83,7 @@ fn a_peer_without_a_certificate_is_refused() {
     let ca = Ca::new("td");
     let server = server_config(&ca.gateway("west")).unwrap();
     let verifier = ServerVerifier {
-        roots: roots(&ca.gateway("west")).unwrap(),
+        roots: Arc::clone(ca.gateway("west").roots()),
         algorithms: provider().signature_verification_algorithms,
         expected: ca.gateway("west").id().clone(),
     };

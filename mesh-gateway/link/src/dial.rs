@@ -70,9 +70,10 @@ impl Dialer {
             dialling.handle_timeout(now());
             while let Some(output) = dialling.poll_output() {
                 match output {
-                    Output::Resolve(place) => {
-                        searches.spawn(Arc::clone(&dialer).resolve(place, shutdown.clone()));
-                    }
+                    Output::Resolve(place) => match dialer.literal(place) {
+                        Some(found) => dialling.handle_resolved(place, Some(found), now()),
+                        None => dialer.search(place, &shutdown, &mut searches),
+                    },
                     Output::Dial(address) => {
                         let (up_tx, up) = oneshot::channel();
                         ups.spawn(when_up(address, up));
@@ -106,6 +107,21 @@ impl Dialer {
         while attempts.join_next().await.is_some() {}
         closing.close();
         closing.wait().await;
+    }
+
+    /// The address of a place that is not a name, for which nobody need be asked.
+    fn literal(&self, place: usize) -> Option<Vec<SocketAddr>> {
+        let address = places::literal(self.addresses.get(place)?)?;
+        Some(vec![address])
+    }
+
+    fn search(
+        self: &Arc<Self>,
+        place: usize,
+        shutdown: &CancellationToken,
+        searches: &mut JoinSet<(usize, Option<Vec<SocketAddr>>)>,
+    ) {
+        searches.spawn(Arc::clone(self).resolve(place, shutdown.clone()));
     }
 
     /// Finds the addresses of a place; `None` when it is not found.

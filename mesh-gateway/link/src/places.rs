@@ -22,6 +22,14 @@ pub(crate) enum PlaceError {
     Slow(PeerAddress),
 }
 
+/// The address of a place that is not a name.
+pub(crate) fn literal(place: &PeerAddress) -> Option<SocketAddr> {
+    match place.host {
+        Host::Ip(address) => Some(SocketAddr::new(address, place.port.get())),
+        Host::Name(_) => None,
+    }
+}
+
 /// All addresses of a place, in the order that the system prefers.
 pub(crate) async fn resolve(place: &PeerAddress) -> Result<Vec<SocketAddr>, PlaceError> {
     let port = place.port.get();
