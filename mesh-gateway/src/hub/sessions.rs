@@ -167,13 +167,19 @@ impl Hub {
             .get_or_create_owned(&labels(name));
         let now = status::unix_ms(SystemTime::now()) / 1000;
         self.registry.set_time(Timestamp(now));
+        // What stands in a snapshot is no change: a span for each would take longer than the registry does.
+        let peer = self.peers.get(name);
+        let are_changes = peer.is_some_and(|peer| peer.holding.progress().is_some());
         for update in updates {
             let Update {
                 key,
                 value,
                 trace: cause,
             } = update;
-            let span = tracing::info_span!("gateway.import", peer = %name, id = ?key.id);
+            let span = match are_changes {
+                true => tracing::info_span!("gateway.import", peer = %name, id = ?key.id),
+                false => tracing::Span::none(),
+            };
             trace::continue_from(&span, cause);
             let position = trace::context_of(&span).or(cause);
             let outcome = span.in_scope(|| {
