@@ -33,7 +33,9 @@ pub(crate) fn translate(packet: &Packet, work: &mut Work, hook: Hook) -> Verdict
 }
 
 /// Whether the packet is an error and quotes one of a known flow; finds the key of its replies and what they become.
-#[inline(always)]
+///
+/// In a frame of its own, for the same reason as `device::rewrite`.
+#[inline(never)]
 fn is_about_flow(packet: &Packet, work: &mut Work, hook: Hook) -> bool {
     let layers = &work.layers;
     if layers.is_v4 != (layers.protocol == ICMP_V4) || layers.fragment != Fragment::Whole {

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How programs are attached to devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attachment {
     /// By links, which are pinned.
     Tcx,

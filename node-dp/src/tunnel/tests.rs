@@ -170,7 +170,7 @@ fn a_handshake_that_was_due_during_a_cut_is_made_soon_after_the_heal() {
     let waited = eventually(HANDSHAKE_REPEATED_WITHIN, || {
         pair.a.ask_udp(&pair.b, pair.b.pods[0])
     });
-    if !pair.a.is_kernels() {
+    if !pair.a.is_kernels() && !pair.b.is_kernels() {
         assert!(waited < Duration::from_secs(3), "{waited:?}");
     }
     let stats = pair.a.stats();

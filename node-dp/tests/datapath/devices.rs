@@ -1,6 +1,7 @@
 //! Clients outside of the node, over real devices: node ports reach pods here and elsewhere, and nobody waits in vain.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
@@ -107,6 +108,11 @@ impl World {
     }
 }
 
+/// The ways to attach programs that the kernel has; filters are always one.
+fn attachments() -> BTreeSet<Attachment> {
+    BTreeSet::from([Attachment::best(), Attachment::Clsact])
+}
+
 /// A node port of each family and protocol, before one backend each.
 fn node_ports(v4: &str, v6: &str) -> Vec<Service> {
     let mut services = Vec::new();
@@ -123,7 +129,7 @@ fn node_ports(v4: &str, v6: &str) -> Vec<Service> {
 #[test]
 #[ignore = "needs root"]
 fn a_node_port_leads_to_a_pod_here_which_sees_the_client() {
-    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+    for attachment in attachments() {
         let services = node_ports("10.1.0.1:8080", "[fd00:1::1]:8080");
         let services: Vec<Service> = services.into_iter().map(Service::local).collect();
         World::run(attachment, &services, |world| {
@@ -297,7 +303,7 @@ fn silent_flows_are_swept_and_others_go_on() {
 #[test]
 #[ignore = "needs root"]
 fn a_restarted_agent_keeps_flows_and_leaves_devices_that_it_no_longer_serves() {
-    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+    for attachment in attachments() {
         let services = node_ports("10.2.0.1:8080", "[fd00:2::1]:8080");
         World::run(attachment, &services, |world| {
             let mut stream = world

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     os::unix::net::UnixStream,
@@ -275,6 +275,16 @@ pub(crate) fn replace(datapath: &mut Datapath, services: &[Service]) {
     }
     for op in diff(&old, &new) {
         datapath.apply(&op).unwrap();
+    }
+}
+
+/// What a call that is refused returns: kernels before 5.18 let no program choose.
+pub(crate) fn refusal(datapath: &Datapath) -> io::ErrorKind {
+    let mut features = datapath.features().iter();
+    let chosen = features.find(|feature| feature.name == "refusal").unwrap();
+    match chosen.chosen {
+        "ECONNREFUSED" => io::ErrorKind::ConnectionRefused,
+        _ => io::ErrorKind::PermissionDenied,
     }
 }
 

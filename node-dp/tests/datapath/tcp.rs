@@ -8,7 +8,7 @@ use std::{
 
 use node_dp_common::{ClusterState, DropReason};
 
-use crate::fixture::{Node, Service, TCP, any_port, install, put_cluster};
+use crate::fixture::{Node, Service, TCP, any_port, install, put_cluster, refusal};
 
 #[test]
 #[ignore = "needs root"]
@@ -59,7 +59,7 @@ fn a_frontend_without_backends_refuses_at_once_and_counts_it() {
 
         let error = ask("10.96.0.1:80").unwrap_err();
 
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), refusal(&datapath));
         assert_eq!(datapath.drops().unwrap()[&DropReason::NoBackend], 1);
     });
 }
@@ -88,7 +88,7 @@ fn one_write_takes_a_cluster_out() {
         put_cluster(&mut datapath, 1, "west", ClusterState::Drill);
 
         let error = ask("10.96.0.1:80").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), refusal(&datapath));
         assert_eq!(datapath.drops().unwrap()[&DropReason::NoLiveCluster], 1);
     });
 }
@@ -108,7 +108,7 @@ fn a_backend_that_is_not_there_refuses_and_counts_it() {
 
         let error = ask("10.96.0.1:80").unwrap_err();
 
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), refusal(&datapath));
         assert_eq!(datapath.drops().unwrap()[&DropReason::BackendMissing], 1);
     });
 }
@@ -125,7 +125,7 @@ fn an_ipv4_socket_is_refused_an_ipv6_backend() {
 
         let error = ask("10.96.0.1:80").unwrap_err();
 
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), refusal(&datapath));
         assert_eq!(datapath.drops().unwrap()[&DropReason::FamilyMismatch], 1);
     });
 }

@@ -45,6 +45,16 @@ pub(crate) fn baselines() -> anyhow::Result<()> {
     packages(&["iptables"])
 }
 
+/// Installs what boots other kernels, and fails where it is still missing.
+pub(crate) fn guests() -> anyhow::Result<()> {
+    packages(&["busybox-static", "cpio", "kmod", "qemu-system-x86"])?;
+    let needed = ["qemu-system-x86_64", "busybox", "cpio", "kmod", "dpkg-deb"];
+    if let Some(missing) = needed.into_iter().find(|program| !is_there(program)) {
+        bail!("{missing} is not installed");
+    }
+    Ok(())
+}
+
 /// Installs another WireGuard in user space; answers where the program is.
 pub(crate) fn boringtun() -> anyhow::Result<PathBuf> {
     let root = target_dir().join("tools");

@@ -4,6 +4,7 @@
 //! A root run in which none of those ran is a failure, or a change could quietly leave them all out.
 
 mod count;
+mod kernels;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -27,6 +28,16 @@ pub(crate) struct Args {
     /// Without root, leaves out what needs it, says how many that were, and does not fail for it.
     #[arg(long)]
     unprivileged: bool,
+    /// Runs, instead of all else, what depends on the kernel on other kernels, which QEMU emulates.
+    #[arg(
+        long,
+        value_name = "KERNELS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = kernels::ALL,
+        conflicts_with_all = ["filter", "unprivileged"]
+    )]
+    kernel_matrix: Option<String>,
 }
 
 /// Packages that are tested together, and how.
@@ -63,6 +74,9 @@ const KUBE_GROUP: Group = Group {
 
 /// The task.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(names) = &args.kernel_matrix {
+        return kernels::run(names);
+    }
     if args.filter.as_deref() == Some(KUBE_FILTER) {
         return run_kube(args);
     }
