@@ -45,4 +45,6 @@ pub struct Tunnel {
     pub probe_port: u16,
     /// The address, inside the node's pod CIDRs or of its own, that probes are sent to.
     pub probe_address: IpAddr,
+    /// The key that will take the other's place, from when the node will use it: its peers take its handshakes already.
+    pub next_public_key: Option<PublicKey>,
 }

@@ -84,6 +84,7 @@ pub(crate) fn tunnel(seed: u8) -> Tunnel {
         port: 51872,
         probe_port: 4701,
         probe_address: ip(&format!("fd00::{seed:x}")),
+        next_public_key: None,
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use prometheus_client::{encoding::text, registry::Registry};
 use serde_json::Value;
@@ -28,7 +28,10 @@ pub struct AdminState {
     metrics: Arc<Registry>,
     readiness: Readiness,
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
+    orders: Vec<(&'static str, Order)>,
 }
+
+type Order = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl AdminState {
     /// Answers `/metrics` and `/readyz` from these, and `/v1/status` with what `status` returns when asked.
@@ -44,7 +47,19 @@ impl AdminState {
             metrics,
             readiness,
             status: Arc::new(move || Box::pin(status())),
+            orders: Vec::new(),
         }
+    }
+
+    /// Takes an order at a path, by POST; whoever gives it is told by the answer's code whether it was taken.
+    #[must_use]
+    pub fn with_order(
+        mut self,
+        path: &'static str,
+        order: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.orders.push((path, Arc::new(order)));
+        self
     }
 }
 
@@ -62,15 +77,27 @@ pub async fn serve(
     state: AdminState,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/v1/status", get(status))
-        .with_state(state);
+        .route("/v1/status", get(status));
+    for (path, order) in &state.orders {
+        let order = Arc::clone(order);
+        routes = routes.route(path, post(async move || taken(order())));
+    }
+    let routes = routes.with_state(state);
     axum::serve(listener, routes)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
+}
+
+fn taken(is_taken: bool) -> StatusCode {
+    if is_taken {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {

@@ -176,6 +176,7 @@ fn peer(
     allowed_ips: BTreeSet<ipnet::IpNet>,
 ) -> anyhow::Result<WantedPeer> {
     Ok(WantedPeer {
+        next_public_key: None,
         cluster: ClusterName::parse("other")?,
         node: NodeName::parse("node")?,
         public_key,

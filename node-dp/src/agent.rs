@@ -39,17 +39,17 @@ use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     announce::Announce,
     config::Config,
-    datapath::{Datapath, DatapathConfig, Upkeep},
-    device::{Device, DeviceSettings},
+    datapath::{Datapath, DatapathConfig, Feature, Upkeep},
+    device::{Device, DeviceSettings, Keys, StatusRequest},
     metrics::Metrics,
-    reconcile::{Inputs, Outputs, Reconcile, TunnelSide},
+    reconcile::{Inputs, Outputs, Reconcile, Snapshot, TunnelSide},
     status::StatusSource,
     tunnel::{self, Implementation, Tunnel},
     upkeep::UpkeepTask,
@@ -60,6 +60,9 @@ const REPORT_DEPTH: usize = 64;
 
 /// How many questions for the status may wait.
 const REQUEST_DEPTH: usize = 8;
+
+/// Where another tunnel key is asked for.
+const ROTATE_PATH: &str = "/v1/tunnel/rotate-key";
 
 /// Runs the agent until a signal ends it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -135,6 +138,7 @@ impl Opened {
             port: config.wireguard_port,
             probe_port: config.probe_port,
             probe_address: IpAddr::V6(probe_address(&self.public_key)),
+            next_public_key: None,
         })
     }
 
@@ -151,9 +155,7 @@ async fn start(
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<TaskTracker> {
-    let started_at = SystemTime::now();
     let mut opened = Opened::open(&config).await?;
-    let announced = opened.announced(&config);
     let side = opened.tunnel_side(&config);
     let features = opened.datapath.features().to_vec();
     let (tasks, metrics) = (TaskTracker::new(), Metrics::default());
@@ -164,6 +166,8 @@ async fn start(
     let (reports_tx, reports) = mpsc::channel(REPORT_DEPTH);
     let (status_tx, requests) = mpsc::channel(REQUEST_DEPTH);
     let (device_tx, device_requests) = mpsc::channel(REQUEST_DEPTH);
+    let (rotate_tx, rotations) = mpsc::channel(REQUEST_DEPTH);
+    let (announced_tx, announced) = watch::channel(opened.announced(&config));
     let inputs = Inputs {
         reports,
         paths,
@@ -188,6 +192,8 @@ async fn start(
     tasks.spawn(reconcile.run());
     if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {
+            keys: Keys::new(&settings.key, &config, announced_tx),
+            rotations,
             settings,
             plan,
             targets,
@@ -197,19 +203,30 @@ async fn start(
         };
         tasks.spawn(device.run(tunnel));
     }
-    let status = StatusSource {
-        cluster: config.cluster.clone(),
-        node: config.node.clone(),
-        started_at,
-        readiness: readiness.clone(),
-        features,
-        reconcile: status_tx,
-        device: config.tunnel.map(|_| device_tx),
-    };
-    spawn_admin(&tasks, opened.listener, status, &metrics, shutdown);
+    let channels = (status_tx, config.tunnel.map(|_| device_tx));
+    let status = status_source(&config, readiness, features, channels);
+    let admin = (opened.listener, rotate_tx);
+    spawn_admin(&tasks, admin, status, &metrics, shutdown);
     let session = (opened.credentials, announced, reports_tx);
     spawn_session(&tasks, &config, session, shutdown)?;
     Ok(tasks)
+}
+
+fn status_source(
+    config: &Config,
+    readiness: &Readiness,
+    features: Vec<Feature>,
+    (reconcile, device): StatusChannels,
+) -> StatusSource {
+    StatusSource {
+        cluster: config.cluster.clone(),
+        node: config.node.clone(),
+        started_at: SystemTime::now(),
+        readiness: readiness.clone(),
+        features,
+        reconcile,
+        device,
+    }
 }
 
 fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
@@ -269,7 +286,7 @@ fn spawn_upkeep(
 
 fn spawn_admin(
     tasks: &TaskTracker,
-    listener: TcpListener,
+    (listener, rotate): (TcpListener, mpsc::Sender<()>),
     status: StatusSource,
     metrics: &Metrics,
     shutdown: &CancellationToken,
@@ -280,7 +297,9 @@ fn spawn_admin(
     let status = Arc::new(status);
     let state = AdminState::new(Arc::new(registry), readiness, move || {
         Arc::clone(&status).json()
-    });
+    })
+    // Where tunnels are off nobody takes it; where many ask at once, one will do.
+    .with_order(ROTATE_PATH, move || rotate.try_send(()).is_ok());
     let shutdown = shutdown.clone();
     tasks.spawn(async move {
         if let Err(error) = admin::serve(listener, state, shutdown).await {
@@ -289,10 +308,23 @@ fn spawn_admin(
     });
 }
 
+/// Ways to the tasks that the status asks.
+type StatusChannels = (
+    mpsc::Sender<oneshot::Sender<Snapshot>>,
+    Option<mpsc::Sender<StatusRequest>>,
+);
+
+/// What a session is made with: who the node is, what it announces, and who hears of the session.
+type Session = (
+    Credentials,
+    watch::Receiver<Option<node::Tunnel>>,
+    mpsc::Sender<Report>,
+);
+
 fn spawn_session(
     tasks: &TaskTracker,
     config: &Config,
-    (credentials, announced, events): (Credentials, Option<node::Tunnel>, mpsc::Sender<Report>),
+    (credentials, announced, events): Session,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let instance = start_instance(config.node.as_str()).context("naming the agent by its node")?;

@@ -20,6 +20,9 @@ use serde_json::json;
 
 use crate::tunnel;
 
+/// The shortest lifetime of a tunnel's key.
+const SHORTEST_KEY_LIFETIME: Duration = Duration::from_secs(60);
+
 /// The agent of one node: sends the traffic of services where it belongs.
 #[derive(Debug, Parser)]
 #[command(name = "isthmus-agent", version)]
@@ -101,6 +104,15 @@ pub struct Args {
     /// The largest MTU inside the tunnel; it is less where the path to another node asks for that.
     #[arg(long, env = "ISTHMUS_TUNNEL_MTU", default_value_t = tunnel::MAX_MTU)]
     pub tunnel_mtu: u16,
+    /// How long a tunnel key is used before another takes its place, such as 24h; 0s for as long as nobody asks for another.
+    #[arg(
+        long,
+        env = "ISTHMUS_TUNNEL_KEY_LIFETIME",
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "24h"
+    )]
+    pub tunnel_key_lifetime: Duration,
     /// The UDP port of the tunnels.
     #[arg(
         long,
@@ -195,6 +207,8 @@ pub struct Config {
     pub tunnel_device: String,
     /// The MTU inside the tunnel.
     pub tunnel_mtu: u16,
+    /// How long a key of the tunnel is used; `None` for ever.
+    pub tunnel_key_lifetime: Option<Duration>,
     /// The UDP port of the tunnels.
     pub wireguard_port: u16,
     /// The UDP port of path probes.
@@ -226,6 +240,11 @@ pub enum ConfigError {
     /// The tunnel mode is not one.
     #[error("--tunnel {0}: write auto, kernel, userspace or off")]
     Tunnel(String),
+    /// The lifetime is too short for keys to be announced.
+    #[error(
+        "--tunnel-key-lifetime must be at least a minute, as a key is announced before it is used, or 0s"
+    )]
+    TunnelKeyLifetime,
     /// The interval is zero.
     #[error("--probe-interval must be longer than nothing")]
     ProbeInterval,
@@ -277,6 +296,7 @@ impl TryFrom<Args> for Config {
             tunnel: parse_tunnel(&args.tunnel)?,
             tunnel_device: args.tunnel_device,
             tunnel_mtu: args.tunnel_mtu,
+            tunnel_key_lifetime: parse_lifetime(args.tunnel_key_lifetime)?,
             wireguard_port: args.wireguard_port,
             probe_port: args.probe_port,
             probe: ProbeConfig {
@@ -320,6 +340,7 @@ impl fmt::Display for Config {
             "tunnel": tunnel,
             "tunnel-device": self.tunnel_device,
             "tunnel-mtu": self.tunnel_mtu,
+            "tunnel-key-lifetime": format!("{}s", self.tunnel_key_lifetime.unwrap_or_default().as_secs()),
             "wireguard-port": self.wireguard_port,
             "probe-port": self.probe_port,
             "probe-interval": format!("{}ms", self.probe.interval.as_millis()),
@@ -341,6 +362,16 @@ fn parse_tunnel(text: &str) -> Result<Option<tunnel::Mode>, ConfigError> {
         Ok(mode) => Ok(Some(mode)),
         Err(tunnel::ParseModeError { .. }) => Err(ConfigError::Tunnel(text.to_owned())),
     }
+}
+
+fn parse_lifetime(lifetime: Duration) -> Result<Option<Duration>, ConfigError> {
+    if lifetime.is_zero() {
+        return Ok(None);
+    }
+    if lifetime < SHORTEST_KEY_LIFETIME {
+        return Err(ConfigError::TunnelKeyLifetime);
+    }
+    Ok(Some(lifetime))
 }
 
 fn tunnel_label(mode: tunnel::Mode) -> &'static str {

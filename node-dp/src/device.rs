@@ -19,17 +19,28 @@ use node_dp_core::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+
+mod keys;
 
 use crate::{
     probe::{BindError, PathStatus, Paths, ProbeSocket, ProbeTask, Targets},
     tunnel::{Mode, OpenError, PrivateKey, Tunnel, TunnelConfig},
 };
 
+pub(crate) use keys::Keys;
+
 /// How long after a failure to try again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often peers that have announced another key are looked at; until one is seen to use it, what it sends is not
+/// taken, and TCP sends that again after 200 ms at the soonest.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// Sockets for probes that wait: one for each change of the key, which take seconds.
+const SOCKETS: usize = 1;
 
 /// What the device is opened with, again if it must be.
 #[derive(Debug, Clone)]
@@ -88,6 +99,10 @@ pub(crate) struct Device {
     pub(crate) paths: watch::Sender<Paths>,
     /// Who asks for the status.
     pub(crate) requests: mpsc::Receiver<StatusRequest>,
+    /// When the key gives way to another.
+    pub(crate) keys: Keys,
+    /// Who wants another key now.
+    pub(crate) rotations: mpsc::Receiver<()>,
     /// Ends the task.
     pub(crate) shutdown: CancellationToken,
 }
@@ -104,8 +119,9 @@ impl Device {
         let mut opened = Some(tunnel);
         while let Some(mut tunnel) = opened.take() {
             let probing = CancellationToken::new();
-            let prober = self.probe(&tunnel, probing.clone());
-            let ended = self.serve(&mut tunnel).await;
+            let (sockets_tx, sockets) = mpsc::channel(SOCKETS);
+            let prober = self.probe(&tunnel, sockets, probing.clone());
+            let ended = self.serve(&mut tunnel, sockets_tx).await;
             probing.cancel();
             // A prober that panicked has nothing left to say.
             drop(prober.await);
@@ -126,8 +142,13 @@ impl Device {
     }
 
     /// Starts probing on the device; a prober that cannot begin tries again.
-    fn probe(&self, tunnel: &Tunnel, shutdown: CancellationToken) -> JoinHandle<()> {
-        let address = SocketAddr::new(IpAddr::V6(tunnel.probe_address()), self.settings.probe_port);
+    fn probe(
+        &self,
+        tunnel: &Tunnel,
+        sockets: mpsc::Receiver<ProbeSocket>,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<()> {
+        let address = self.probe_address(tunnel);
         let device = self.settings.device.clone();
         let prober = Prober::new(self.settings.probe, self.settings.node.clone());
         let targets = self.targets.clone();
@@ -138,6 +159,8 @@ impl Device {
             };
             let task = ProbeTask {
                 socket,
+                former: None,
+                sockets,
                 prober,
                 targets,
                 paths,
@@ -147,10 +170,17 @@ impl Device {
         })
     }
 
-    async fn serve(&mut self, tunnel: &mut Tunnel) -> Ended {
+    fn probe_address(&self, tunnel: &Tunnel) -> SocketAddr {
+        SocketAddr::new(IpAddr::V6(tunnel.probe_address()), self.settings.probe_port)
+    }
+
+    async fn serve(&mut self, tunnel: &mut Tunnel, sockets: mpsc::Sender<ProbeSocket>) -> Ended {
         self.plan.mark_changed();
         let mut retry_at = None;
+        let mut follow = interval(FOLLOW);
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let key_due = self.keys.poll_timeout().map(Instant::from_std);
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ended::Shutdown,
                 () = tunnel.lost() => return Ended::Lost,
@@ -159,12 +189,34 @@ impl Device {
                     Err(_) => return Ended::Shutdown,
                 },
                 () = wait(retry_at) => retry_at = self.apply(tunnel).await,
+                _ = follow.tick(), if tunnel.awaits_keys() => {
+                    if let Err(error) = tunnel.follow_keys().await {
+                        tracing::warn!(%error, "it cannot be seen which keys peers use");
+                    }
+                }
+                Some(()) = self.rotations.recv() => self.keys.handle_request(),
+                () = wait(key_due) => match self.keys.step(tunnel, &mut self.settings).await {
+                    Ok(false) => {}
+                    Ok(true) => self.move_prober(tunnel, &sockets).await,
+                    // With the new key, which is the node's from now on.
+                    Err(()) => return Ended::Lost,
+                },
                 Some(request) = self.requests.recv() => {
                     let status = self.status(tunnel).await;
                     // Who asked may have gone.
                     drop(request.send(status));
                 }
             }
+        }
+    }
+
+    /// Lets the prober go on from the probe address of the device's new key.
+    async fn move_prober(&self, tunnel: &Tunnel, sockets: &mpsc::Sender<ProbeSocket>) {
+        let address = self.probe_address(tunnel);
+        let device = &self.settings.device;
+        if let Some(socket) = bind(address, device, &self.shutdown).await {
+            // A prober that has ended needs none.
+            drop(sockets.send(socket).await);
         }
     }
 

@@ -17,7 +17,11 @@ use node_dp_core::{
     verdict::Path,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::UdpSocket, sync::watch, time::sleep_until};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    time::sleep_until,
+};
 use tokio_util::sync::CancellationToken;
 
 mod packet;
@@ -103,6 +107,10 @@ impl ProbeSocket {
 pub struct ProbeTask {
     /// The socket.
     pub socket: ProbeSocket,
+    /// The socket before, at which probes are still answered.
+    pub former: Option<ProbeSocket>,
+    /// Sockets at other addresses of the device, each to take the former's place.
+    pub sockets: mpsc::Receiver<ProbeSocket>,
     /// What decides.
     pub prober: Prober,
     /// Whom to probe.
@@ -117,6 +125,7 @@ impl ProbeTask {
     /// Probes and answers.
     pub async fn run(mut self) {
         let mut buffer = [0; LENGTH + 1];
+        let mut former_buffer = [0; LENGTH + 1];
         let mut has_source = true;
         self.take_targets();
         loop {
@@ -127,6 +136,13 @@ impl ProbeTask {
                     Ok((length, from)) => self.take(from, buffer.get(..length)).await,
                     Err(error) => after_failed_receive(&error).await,
                 },
+                received = receive(self.former.as_ref(), &mut former_buffer) => match received {
+                    Ok((length, from)) => self.answer_as_former(from, former_buffer.get(..length)).await,
+                    Err(error) => after_failed_receive(&error).await,
+                },
+                Some(socket) = self.sockets.recv() => {
+                    self.former = Some(std::mem::replace(&mut self.socket, socket));
+                }
                 changed = self.targets.changed(), if has_source => {
                     // Without its source the last targets stay.
                     has_source = changed.is_ok();
@@ -159,6 +175,20 @@ impl ProbeTask {
     async fn take(&mut self, from: SocketAddr, bytes: Option<&[u8]>) {
         match self.socket.prover.read(from, bytes.unwrap_or_default()) {
             Some(Packet::Request(answer)) => self.socket.send(&answer, from).await,
+            Some(Packet::Answer { sequence }) => {
+                self.prober.handle_answer(from, sequence, Instant::now());
+            }
+            None => {}
+        }
+    }
+
+    /// Answers who probes the address before, or takes an answer to what was sent from it.
+    async fn answer_as_former(&mut self, from: SocketAddr, bytes: Option<&[u8]>) {
+        let Some(former) = &self.former else {
+            return;
+        };
+        match former.prover.read(from, bytes.unwrap_or_default()) {
+            Some(Packet::Request(answer)) => former.send(&answer, from).await,
             Some(Packet::Answer { sequence }) => {
                 self.prober.handle_answer(from, sequence, Instant::now());
             }
@@ -200,6 +230,17 @@ impl ProbeTask {
             }
             false
         });
+    }
+}
+
+/// Receives from a socket, if there is one.
+async fn receive(
+    socket: Option<&ProbeSocket>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.socket.recv_from(buffer).await,
+        None => std::future::pending().await,
     }
 }
 

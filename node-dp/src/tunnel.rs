@@ -11,13 +11,17 @@ use std::{
     path::Path,
     str::FromStr,
     sync::{Arc, atomic::AtomicU16},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use cluster_registry::node::PublicKey;
 use ipnet::IpNet;
-use node_dp_core::{probe_address::probe_address, tunnel::WantedPeer};
+use node_dp_core::{
+    probe_address::probe_address,
+    tunnel::{WantedPeer, succession},
+};
 
+mod error;
 mod kernel;
 mod key;
 mod link;
@@ -33,6 +37,7 @@ use mtu::MtuFollower;
 use routes::Routes;
 use watch::LinkWatch;
 
+pub use error::{ConfigureError, OpenError, SetKeyError, UninstallError};
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
 pub use link::LinkError;
@@ -121,54 +126,6 @@ pub struct TunnelConfig {
     pub private_key: PrivateKey,
 }
 
-/// Why no tunnel device could be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The device's name is not one that the kernel takes.
-    #[error("'{0}' is not a device name: 1 to 15 bytes without '/', ':' and white space")]
-    BadDevice(String),
-    /// No netlink socket.
-    #[error("cannot open a netlink socket")]
-    Netlink(#[source] std::io::Error),
-    /// The kernel's WireGuard was asked for and isn't there.
-    #[error("the kernel has no WireGuard: load the module 'wireguard', or choose the mode 'auto'")]
-    NoKernelWireguard,
-    /// The kernel's WireGuard refused.
-    #[error("cannot set up the kernel's WireGuard")]
-    Kernel(#[from] KernelError),
-    /// The embedded WireGuard failed.
-    #[error("cannot set up the embedded WireGuard")]
-    Userspace(#[from] UserspaceError),
-    /// The device refused its MTU, its address or to go up.
-    #[error("cannot set up the tunnel device")]
-    Link(#[from] LinkError),
-}
-
-/// Why peers were not all configured or read.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigureError {
-    /// The kernel's WireGuard refused.
-    #[error("the kernel's WireGuard refused")]
-    Kernel(#[from] KernelError),
-    /// The embedded WireGuard failed.
-    #[error("the embedded WireGuard refused")]
-    Userspace(#[from] UserspaceError),
-}
-
-/// Why what a former run left could not be removed.
-#[derive(Debug, thiserror::Error)]
-pub enum UninstallError {
-    /// No netlink socket.
-    #[error("cannot open a netlink socket")]
-    Netlink(#[source] std::io::Error),
-    /// A route stays.
-    #[error("cannot remove the routes")]
-    Routes(#[from] RouteError),
-    /// The device stays.
-    #[error("cannot remove the tunnel device")]
-    Link(#[from] LinkError),
-}
-
 /// What a tunnel has seen of one peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerStats {
@@ -187,6 +144,11 @@ pub struct Tunnel {
     device: String,
     port: u16,
     public_key: PublicKey,
+    /// The key before, whose probe address is still answered at.
+    former_key: Option<PublicKey>,
+    wanted: BTreeMap<PublicKey, WantedPeer>,
+    /// The next keys of peers that have shaken hands.
+    heard: BTreeSet<PublicKey>,
     reason: String,
     netlink: rtnetlink::Handle,
     index: u32,
@@ -227,6 +189,9 @@ impl Tunnel {
             device: config.device,
             port: config.port,
             public_key,
+            former_key: None,
+            wanted: BTreeMap::new(),
+            heard: BTreeSet::new(),
             reason,
             netlink,
             index,
@@ -277,9 +242,58 @@ impl Tunnel {
     ) -> Result<(), ConfigureError> {
         let endpoints = wanted.values().map(|peer| peer.endpoint).collect();
         self.mtu.set_endpoints(endpoints);
+        self.wanted.clone_from(wanted);
+        let next: BTreeSet<_> = wanted.values().filter_map(|p| p.next_public_key).collect();
+        self.heard.retain(|key| next.contains(key));
+        self.configure_entries().await
+    }
+
+    async fn configure_entries(&mut self) -> Result<(), ConfigureError> {
+        let entries = succession::entries(&self.wanted, &self.heard);
         match &mut self.inner {
-            Inner::Kernel(kernel) => kernel.configure(wanted).await?,
-            Inner::Userspace(userspace) => userspace.configure(wanted).await?,
+            Inner::Kernel(kernel) => kernel.configure(&entries).await?,
+            Inner::Userspace(userspace) => userspace.configure(&entries).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether a peer has announced its next key and has not used it yet; then [`Self::follow_keys`] is to be called
+    /// often.
+    pub fn awaits_keys(&self) -> bool {
+        !succession::awaited(&self.wanted, &self.heard).is_empty()
+    }
+
+    /// Gives the peers that use their next keys by now all their addresses under these.
+    pub async fn follow_keys(&mut self) -> Result<(), ConfigureError> {
+        let awaited = succession::awaited(&self.wanted, &self.heard);
+        let stats = self.stats().await?;
+        let is_heard = |key: &PublicKey| stats.get(key).is_some_and(|s| s.last_handshake.is_some());
+        let heard: Vec<_> = awaited.into_iter().filter(is_heard).collect();
+        if heard.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!(?heard, "peers use their next keys");
+        self.heard.extend(heard);
+        self.configure_entries().await
+    }
+
+    /// Uses another key from now on. What peers send in sessions with the former is still taken, until these end, and
+    /// probes of the former's address are answered; what this side sends waits for new handshakes.
+    pub async fn set_key(&mut self, key: &PrivateKey) -> Result<(), SetKeyError> {
+        let public_key = key.public_key();
+        let (device, index) = (&self.device, self.index);
+        link::add_address(&self.netlink, device, index, probe_address(&public_key)).await?;
+        match &mut self.inner {
+            Inner::Kernel(kernel) => kernel.set_key(key).await.map_err(ConfigureError::from)?,
+            Inner::Userspace(userspace) => {
+                userspace.set_key(key).await.map_err(ConfigureError::from)?;
+            }
+        }
+        let former = self.former_key.replace(self.public_key);
+        self.public_key = public_key;
+        if let Some(former) = former {
+            let address = probe_address(&former);
+            link::remove_address(&self.netlink, device, index, address).await?;
         }
         Ok(())
     }
@@ -335,6 +349,16 @@ pub async fn uninstall(device: &str) -> Result<(), UninstallError> {
 /// Loads the node's private key from the state directory, or makes one and keeps it there.
 pub fn load_or_create_key(state_dir: &Path) -> Result<PrivateKey, KeyError> {
     key::load_or_create(state_dir)
+}
+
+/// Keeps a key in the state directory, in the place of the former one.
+pub fn replace_key(state_dir: &Path, key: &PrivateKey) -> Result<(), KeyError> {
+    key::replace(state_dir, key)
+}
+
+/// How long ago the key in the state directory was made.
+pub fn key_age(state_dir: &Path) -> Duration {
+    key::age(state_dir)
 }
 
 fn check_device(name: &str) -> Result<(), OpenError> {

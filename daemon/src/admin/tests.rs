@@ -1,6 +1,9 @@
 //! The admin server, asked over a real connection.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
@@ -72,6 +75,15 @@ async fn the_server_ends_at_the_shutdown() {
     server.task.await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn an_order_is_taken_by_post_alone_and_its_giver_hears_whether_it_is() {
+    let server = Server::start(Registry::default(), Readiness::new()).await;
+
+    assert_eq!(server.ask("POST", "/v1/once").await.0, 202);
+    assert_eq!(server.ask("POST", "/v1/once").await.0, 503);
+    assert_eq!(server.ask("GET", "/v1/once").await.0, 405);
+}
+
 struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -88,6 +100,8 @@ impl Server {
             readiness,
             async || json!({"cluster": "east"}),
         );
+        let is_taken = AtomicBool::new(false);
+        let state = state.with_order("/v1/once", move || !is_taken.swap(true, Ordering::Relaxed));
         let task = tokio::spawn(serve(listener, state, shutdown.clone()));
         Self {
             address,
@@ -98,8 +112,13 @@ impl Server {
 
     /// The status code and the body of an answer.
     async fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path).await
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

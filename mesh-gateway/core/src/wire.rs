@@ -343,6 +343,9 @@ pub struct Tunnel {
     /// The address of probes through the tunnel: 4 or 16 bytes.
     #[prost(bytes = "vec", tag = "4")]
     pub probe_address: Vec<u8>,
+    /// The 32 bytes of the public key that will take the other's place; none where no other is to come.
+    #[prost(bytes = "vec", tag = "5")]
+    pub next_public_key: Vec<u8>,
 }
 
 /// Whether a namespace's services may take part in the clusterset.

@@ -5,6 +5,8 @@
 
 pub mod mtu;
 pub mod offload;
+pub mod rotation;
+pub mod succession;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +34,8 @@ pub struct WantedPeer {
     pub node: NodeName,
     /// The key it decrypts with.
     pub public_key: PublicKey,
+    /// The key that it will take instead, if it has said so.
+    pub next_public_key: Option<PublicKey>,
     /// Where its tunnel listens.
     pub endpoint: SocketAddr,
     /// The inner addresses that it may send from and is sent to: its pods' ranges and its probe address.
@@ -162,15 +166,22 @@ impl Tunnels {
 
     fn release(&mut self, view: &View) {
         let tunnel_of = |key: &NodeKey| view.nodes.get(key).and_then(|node| node.tunnel.as_ref());
-        self.keys
-            .retain(|public_key, key| tunnel_of(key).is_some_and(|t| t.public_key == *public_key));
+        self.keys.retain(|public_key, key| {
+            tunnel_of(key).is_some_and(|tunnel| {
+                tunnel.public_key == *public_key || tunnel.next_public_key == Some(*public_key)
+            })
+        });
         self.prefixes.retain(|prefix, key| {
             let Some(tunnel) = tunnel_of(key) else {
                 return false;
             };
             let node = view.nodes.get(key).and_then(|node| node.node.as_ref());
             let mut cidrs = node.iter().flat_map(|node| &node.pod_cidrs);
-            *prefix == probe_prefix(tunnel) || cidrs.any(|cidr| cidr.trunc() == *prefix)
+            let mut probes = [Some(tunnel.public_key), tunnel.next_public_key]
+                .into_iter()
+                .flatten()
+                .map(|key| probe_prefix(&key));
+            probes.any(|probe| probe == *prefix) || cidrs.any(|cidr| cidr.trunc() == *prefix)
         });
     }
 
@@ -188,13 +199,12 @@ impl Tunnels {
             let node = name;
             return Err(Refusal::NoCommonFamily { cluster, node });
         };
-        let probe = probe_prefix(tunnel);
+        let probe = probe_prefix(&tunnel.public_key);
         if tunnel.probe_address != probe.addr() {
             let node = name;
             return Err(Refusal::ForeignProbeAddress { cluster, node });
         }
-        let holder = self.keys.entry(tunnel.public_key);
-        if tunnel.public_key == self.own_key || holder.or_insert_with(|| key.clone()) != key {
+        if !self.holds_key(key, tunnel.public_key, own) {
             let node = name;
             return Err(Refusal::HeldKey { cluster, node });
         }
@@ -214,9 +224,42 @@ impl Tunnels {
             cluster,
             node: name,
             public_key: tunnel.public_key,
+            next_public_key: self.next_key(key, tunnel, own, refused),
             endpoint: SocketAddr::new(address, tunnel.port),
             allowed_ips,
         })
+    }
+
+    /// The key that a node will take, if nobody holds it nor the probe address that comes with it.
+    fn next_key(
+        &mut self,
+        key: &NodeKey,
+        tunnel: &Tunnel,
+        own: &OwnSide,
+        refused: &mut Vec<Refusal>,
+    ) -> Option<PublicKey> {
+        let next = tunnel.next_public_key?;
+        if !self.holds_key(key, next, own) {
+            let (cluster, node) = key.clone();
+            refused.push(Refusal::HeldKey { cluster, node });
+            return None;
+        }
+        match self.claim(key, probe_prefix(&next), own) {
+            Ok(()) => Some(next),
+            Err(refusal) => {
+                refused.push(refusal);
+                None
+            }
+        }
+    }
+
+    /// Whether a node holds a key, which it does if nobody did before.
+    fn holds_key(&mut self, key: &NodeKey, public_key: PublicKey, own: &OwnSide) -> bool {
+        if public_key == self.own_key || own.keys.contains(&public_key) {
+            return false;
+        }
+        let holder = self.keys.entry(public_key);
+        holder.or_insert_with(|| key.clone()) == key
     }
 
     fn claim(&mut self, key: &NodeKey, prefix: IpNet, own: &OwnSide) -> Result<(), Refusal> {
@@ -242,22 +285,25 @@ impl Tunnels {
 impl TunnelPlan {
     fn add(&mut self, key: &NodeKey, peer: WantedPeer, tunnel: &Tunnel) {
         self.routes.extend(&peer.allowed_ips);
+        self.routes
+            .extend(peer.next_public_key.as_ref().map(probe_prefix));
         let target = SocketAddr::new(tunnel.probe_address, tunnel.probe_port);
         self.targets.insert(key.clone(), target);
         self.peers.insert(peer.public_key, peer);
     }
 }
 
-fn probe_prefix(tunnel: &Tunnel) -> IpNet {
-    IpNet::V6(Ipv6Net::from(probe_address(&tunnel.public_key)))
+fn probe_prefix(public_key: &PublicKey) -> IpNet {
+    IpNet::V6(Ipv6Net::from(probe_address(public_key)))
 }
 
-/// What this side of the tunnels has: its underlay families and its cluster's prefixes.
+/// What this side of the tunnels has: its underlay families, and its cluster's prefixes and keys.
 #[derive(Debug)]
 struct OwnSide {
     has_v4: bool,
     has_v6: bool,
     prefixes: PrefixHolders,
+    keys: BTreeSet<PublicKey>,
 }
 
 impl OwnSide {
@@ -268,10 +314,18 @@ impl OwnSide {
             .map(|node| node.addresses.as_slice())
             .unwrap_or_default();
         let mut prefixes = PrefixHolders::default();
+        let mut keys = BTreeSet::new();
         for (key, node) in view.nodes.iter().filter(|(key, _)| key.0 == *cluster) {
             for cidr in node.node.iter().flat_map(|node| &node.pod_cidrs) {
                 // Two own nodes that overlap are their cluster's own matter: either guards the prefix.
                 prefixes.claim(cidr.trunc(), key).unwrap_or_default();
+            }
+            if let Some(tunnel) = &node.tunnel {
+                keys.extend(
+                    [Some(tunnel.public_key), tunnel.next_public_key]
+                        .into_iter()
+                        .flatten(),
+                );
             }
             if let Some(IpAddr::V6(address)) = node.tunnel.as_ref().map(|t| t.probe_address) {
                 prefixes
@@ -285,6 +339,7 @@ impl OwnSide {
             has_v4: is_unknown || addresses.iter().any(IpAddr::is_ipv4),
             has_v6: is_unknown || addresses.iter().any(IpAddr::is_ipv6),
             prefixes,
+            keys,
         }
     }
 

@@ -47,12 +47,40 @@ async fn a_cluster_without_targets_has_no_path() {
     within(is_gone).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_agent_that_moves_is_found_at_both_addresses_and_goes_on_probing() {
+    let mut east = Agent::start("east");
+    let mut west = Agent::start("west");
+    east.targets.send_replace(west.as_target());
+    west.targets.send_replace(east.as_target());
+    within(west.path_becomes(&east, Path::Good)).await;
+    within(east.path_becomes(&west, Path::Good)).await;
+
+    let socket = ProbeSocket::bind((Ipv6Addr::LOCALHOST, 0).into(), None).unwrap();
+    let former = east.as_target();
+    east.address = socket.local_addr().unwrap();
+    east.sockets.send(socket).await.unwrap();
+
+    // Each as a cluster of its own, so that neither can stand for the other.
+    let mut watcher = Agent::start("watcher");
+    for (name, address) in [("former", former), ("present", east.as_target())] {
+        let address = *address.values().next().unwrap();
+        let key = (cluster(name), NodeName::parse("node").unwrap());
+        watcher
+            .targets
+            .send_replace(Arc::new(Targets::from([(key, address)])));
+        within(watcher.path_becomes_of(name, Path::Good)).await;
+    }
+    within(east.path_becomes(&west, Path::Good)).await;
+}
+
 /// A running prober.
 struct Agent {
     name: &'static str,
     address: SocketAddr,
     targets: watch::Sender<Arc<Targets>>,
     paths: watch::Receiver<Paths>,
+    sockets: mpsc::Sender<ProbeSocket>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -71,9 +99,12 @@ impl Agent {
         let (targets, wanted) = watch::channel(Arc::default());
         let (found, paths) = watch::channel(Paths::new());
         let shutdown = CancellationToken::new();
+        let (sockets, waiting) = mpsc::channel(1);
         let address = socket.local_addr().unwrap();
         let task = ProbeTask {
             socket,
+            former: None,
+            sockets: waiting,
             prober: Prober::new(config, NodeName::parse("node").unwrap()),
             targets: wanted,
             paths: found,
@@ -84,6 +115,7 @@ impl Agent {
             address,
             targets,
             paths,
+            sockets,
             shutdown,
             task: tokio::spawn(task.run()),
         }

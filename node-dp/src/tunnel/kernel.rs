@@ -14,7 +14,7 @@ use netlink_packet_generic::{
     ctrl::{GenlCtrl, GenlCtrlCmd, nlas::GenlCtrlAttrs},
 };
 use netlink_packet_wireguard::WireguardMessage;
-use node_dp_core::tunnel::WantedPeer;
+use node_dp_core::tunnel::succession::Entry;
 use rtnetlink::{
     Handle, LinkWireguard,
     packet_core::{
@@ -27,7 +27,7 @@ use rtnetlink::{
 };
 
 use super::{
-    PeerStats, TunnelConfig,
+    PeerStats, PrivateKey, TunnelConfig,
     link::{self, LinkError},
     peers::{PeerConfig, Peers, changes, wanted_peers},
 };
@@ -79,6 +79,7 @@ pub(super) struct Kernel {
     netlink: ConnectionHandle<GenlMessage<WireguardMessage>>,
     family: u16,
     device: String,
+    port: u16,
     public_key: PublicKey,
     /// The endpoints last told: the device's own follow the peers' packets.
     told: Peers,
@@ -91,6 +92,7 @@ impl Kernel {
             netlink: connect()?,
             family: family_number().await?,
             device: config.device.clone(),
+            port: config.port,
             public_key: config.private_key.public_key(),
             told: Peers::new(),
         };
@@ -102,7 +104,7 @@ impl Kernel {
 
     pub(super) async fn configure(
         &mut self,
-        wanted: &BTreeMap<PublicKey, WantedPeer>,
+        wanted: &BTreeMap<PublicKey, Entry>,
     ) -> Result<(), KernelError> {
         let wanted = wanted_peers(wanted, self.public_key);
         let mut current = self.read_peers().await?;
@@ -115,6 +117,14 @@ impl Kernel {
             self.set("take its peers", message).await?;
         }
         self.told = wanted;
+        Ok(())
+    }
+
+    /// Takes another key: what comes in sessions with the former is still taken, what goes out waits for new ones.
+    pub(super) async fn set_key(&mut self, key: &PrivateKey) -> Result<(), KernelError> {
+        let message = message::set_device(&self.device, key, self.port);
+        self.set("take another key", message).await?;
+        self.public_key = key.public_key();
         Ok(())
     }
 
@@ -132,12 +142,14 @@ impl Kernel {
             Some(PeerConfig {
                 endpoint: peer.stats.endpoint?,
                 allowed_ips: peer.allowed_ips,
+                is_used: peer.keepalive != 0,
             })
         };
         // One without an endpoint was added by hand: it counts as unlike any wanted peer.
         let unlike = || PeerConfig {
             endpoint: (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
             allowed_ips: BTreeSet::new(),
+            is_used: false,
         };
         Ok(found
             .into_iter()

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -106,6 +107,21 @@ pub(super) fn load_or_create(state_dir: &Path) -> Result<PrivateKey, KeyError> {
     }
 }
 
+/// Keeps a key in the place of the former one.
+pub(super) fn replace(state_dir: &Path, key: &PrivateKey) -> Result<(), KeyError> {
+    let path = state_dir.join(FILE);
+    store(state_dir, &path, key).map_err(|source| KeyError::Io { path, source })
+}
+
+/// How long ago the key was stored; nothing if that cannot be known, or lies ahead.
+pub(super) fn age(state_dir: &Path) -> Duration {
+    let stored = fs::metadata(state_dir.join(FILE)).and_then(|file| file.modified());
+    stored
+        .ok()
+        .and_then(|stored| stored.elapsed().ok())
+        .unwrap_or_default()
+}
+
 fn load(path: &Path, text: &str) -> Result<PrivateKey, KeyError> {
     let metadata = fs::metadata(path).map_err(|source| KeyError::Io {
         path: path.to_owned(),
@@ -165,6 +181,20 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_replaced_key_is_found_again_and_is_young() {
+        let dir = tempfile::tempdir().unwrap();
+        let former = load_or_create(dir.path()).unwrap();
+        let next = PrivateKey::generate().unwrap();
+
+        replace(dir.path(), &next).unwrap();
+
+        let found = load_or_create(dir.path()).unwrap();
+        assert_eq!(found.public_key(), next.public_key());
+        assert_ne!(found.public_key(), former.public_key());
+        assert!(age(dir.path()) < Duration::from_secs(60));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkUnspec,
     packet_route::{
-        address::{AddressAttribute, AddressFlags},
+        AddressFamily,
+        address::{AddressAttribute, AddressFlags, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
     },
 };
@@ -61,13 +62,41 @@ pub(super) async fn set_up(
         .execute()
         .await
         .map_err(refused("bring up"))?;
+    add_address(netlink, device, index, address).await?;
+    Ok(index)
+}
+
+/// Gives the device an address that only it has.
+pub(super) async fn add_address(
+    netlink: &Handle,
+    device: &str,
+    index: u32,
+    address: Ipv6Addr,
+) -> Result<(), LinkError> {
     let mut request = netlink.address().add(index, address.into(), 128).replace();
     // Nobody else has this address; while the kernel made sure of that, nothing could be bound to it.
     let flags = AddressAttribute::Flags(AddressFlags::Nodad);
     request.message_mut().attributes.push(flags);
     let added = request.execute().await;
-    added.map_err(refused("give an address to"))?;
-    Ok(index)
+    added.map_err(|source| refusal("give an address to", device, source))
+}
+
+/// Takes such an address from the device.
+pub(super) async fn remove_address(
+    netlink: &Handle,
+    device: &str,
+    index: u32,
+    address: Ipv6Addr,
+) -> Result<(), LinkError> {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.prefix_len = 128;
+    message.header.index = index;
+    message
+        .attributes
+        .push(AddressAttribute::Address(address.into()));
+    let removed = netlink.address().del(message).execute().await;
+    removed.map_err(|source| refusal("take an address from", device, source))
 }
 
 /// Gives the device another MTU.

@@ -7,13 +7,15 @@ use std::{
 
 use cluster_registry::node::PublicKey;
 use ipnet::IpNet;
-use node_dp_core::tunnel::WantedPeer;
+use node_dp_core::tunnel::succession::Entry;
 
 /// What a device is told of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PeerConfig {
     pub(super) endpoint: SocketAddr,
     pub(super) allowed_ips: BTreeSet<IpNet>,
+    /// Whether it is sent keepalives.
+    pub(super) is_used: bool,
 }
 
 /// What a device was told, by peer.
@@ -24,18 +26,19 @@ pub(super) type Peers = BTreeMap<PublicKey, PeerConfig>;
 pub(super) enum Change {
     /// Forget a peer and its sessions.
     Remove(PublicKey),
-    /// Tell an existing peer's endpoint, allowed IPs or both anew; its sessions stay.
+    /// Tell what of an existing peer is another; its sessions stay.
     Update {
         public_key: PublicKey,
         endpoint: Option<SocketAddr>,
         allowed_ips: Option<BTreeSet<IpNet>>,
+        is_used: Option<bool>,
     },
     /// Add a peer.
     Add(PublicKey, PeerConfig),
 }
 
 /// The configuration that the wanted peers stand for; the node's own key among them is left out.
-pub(super) fn wanted_peers(wanted: &BTreeMap<PublicKey, WantedPeer>, own: PublicKey) -> Peers {
+pub(super) fn wanted_peers(wanted: &BTreeMap<PublicKey, Entry>, own: PublicKey) -> Peers {
     wanted
         .iter()
         .filter(|(key, _)| **key != own)
@@ -43,6 +46,7 @@ pub(super) fn wanted_peers(wanted: &BTreeMap<PublicKey, WantedPeer>, own: Public
             let config = PeerConfig {
                 endpoint: peer.endpoint,
                 allowed_ips: peer.allowed_ips.clone(),
+                is_used: peer.is_used,
             };
             (*key, config)
         })
@@ -63,6 +67,7 @@ pub(super) fn changes(current: &Peers, wanted: &Peers) -> Vec<Change> {
             public_key: *key,
             endpoint: (before.endpoint != peer.endpoint).then_some(peer.endpoint),
             allowed_ips: (before.allowed_ips != peer.allowed_ips).then(|| peer.allowed_ips.clone()),
+            is_used: (before.is_used != peer.is_used).then_some(peer.is_used),
         };
         (before != peer).then_some(update)
     });
@@ -107,6 +112,7 @@ mod tests {
                 public_key: PublicKey([1; 32]),
                 endpoint: Some(SocketAddr::from(([192, 0, 2, 1], 51873))),
                 allowed_ips: None,
+                is_used: None,
             }]
         );
     }
@@ -115,6 +121,7 @@ mod tests {
         let config = PeerConfig {
             endpoint: SocketAddr::from(([192, 0, 2, 1], port)),
             allowed_ips: BTreeSet::from([prefix.parse().unwrap()]),
+            is_used: true,
         };
         (PublicKey([number; 32]), config)
     }

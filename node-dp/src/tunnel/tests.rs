@@ -15,6 +15,7 @@ mod offload;
 mod plain;
 mod probing;
 mod protocol;
+mod rotation;
 mod wire;
 
 use net::{Node, Pair, eventually};

@@ -12,22 +12,26 @@ use std::{
 
 use cluster_registry::node::PublicKey;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use node_dp_core::tunnel::WantedPeer;
+use node_dp_core::tunnel::succession::Entry;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    PeerStats, TunnelConfig,
+    PeerStats, PrivateKey, TunnelConfig,
     peers::{Peers, changes, wanted_peers},
 };
 
 mod engine;
+mod identity;
 mod outbox;
+mod peer;
 mod table;
 mod tun;
 mod udp;
 
 use engine::{Ends, Engine};
-use table::{Identity, PeerTable, TableChange};
+use identity::Identity;
+use peer::Succession;
+use table::{PeerTable, TableChange};
 use tun::Tun;
 use udp::Socket;
 
@@ -63,6 +67,8 @@ pub enum UserspaceError {
 enum Command {
     /// Change the peers, and say when it is done.
     Change(Vec<TableChange>, oneshot::Sender<()>),
+    /// Use another key, and say when it is done.
+    Succeed(Box<Succession>, oneshot::Sender<()>),
     /// What was seen of the peers.
     Stats(oneshot::Sender<BTreeMap<PublicKey, PeerStats>>),
     /// End.
@@ -125,7 +131,7 @@ impl Userspace {
 
     pub(super) async fn configure(
         &mut self,
-        wanted: &BTreeMap<PublicKey, WantedPeer>,
+        wanted: &BTreeMap<PublicKey, Entry>,
     ) -> Result<(), UserspaceError> {
         let wanted = wanted_peers(wanted, self.public_key);
         let changes = changes(&self.peers, &wanted);
@@ -140,6 +146,26 @@ impl Userspace {
         self.line.send(Command::Change(changes, done)).await?;
         is_done.await.or(Err(UserspaceError::Ended))?;
         self.peers = wanted;
+        Ok(())
+    }
+
+    /// Takes another key; what comes in sessions with the former is still taken.
+    pub(super) async fn set_key(&mut self, key: &PrivateKey) -> Result<(), UserspaceError> {
+        let identity = self.identity.successor(key);
+        let protocols = self.peers.iter().map(|(peer, config)| {
+            let protocol = identity.protocol(*peer, config.is_used);
+            (*peer, protocol)
+        });
+        let succession = Succession {
+            protocols: protocols.collect(),
+            identity: identity.clone(),
+        };
+        let (done, is_done) = oneshot::channel();
+        let command = Command::Succeed(Box::new(succession), done);
+        self.line.send(command).await?;
+        is_done.await.or(Err(UserspaceError::Ended))?;
+        self.identity = identity;
+        self.public_key = key.public_key();
         Ok(())
     }
 

@@ -151,6 +151,20 @@ pub(crate) fn status(plan: &Plan, target: &Target) -> Result<Value> {
 
 /// Fetches a page of a daemon's admin endpoint.
 pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
+    at_admin(plan, target, |address| http::get(address, path))
+}
+
+/// Gives a daemon an order.
+pub(crate) fn order(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
+    at_admin(plan, target, |address| http::post(address, path))
+}
+
+/// Does something with a daemon's admin endpoint, from inside its node.
+fn at_admin(
+    plan: &Plan,
+    target: &Target,
+    job: impl FnOnce(SocketAddr) -> Result<Answer> + Send,
+) -> Result<Answer> {
     let (node, address) = match target {
         Target::Gateway { cluster, number } => {
             let address = gateway_admin(plan, cluster, *number)?;
@@ -161,8 +175,7 @@ pub(crate) fn ask(plan: &Plan, target: &Target, path: &str) -> Result<Answer> {
             bail!("{target} is no daemon of ours: it has no admin endpoint")
         }
     };
-    netns::inside(&node.netns, || http::get(address, path))
-        .with_context(|| format!("asking {target}"))
+    netns::inside(&node.netns, || job(address)).with_context(|| format!("asking {target}"))
 }
 
 /// Finds the folder with both daemons' programs and, if there are to be API servers, theirs.

@@ -84,6 +84,11 @@ impl Lab {
         daemon::ask(self.plan(), target, path)
     }
 
+    /// Gives a daemon an order at a path of its admin endpoint.
+    pub fn order(&self, target: &Target, path: &str) -> Result<Answer> {
+        daemon::order(self.plan(), target, path)
+    }
+
     /// A cluster's manifest as it was written last.
     pub fn manifest(&self, cluster: &str, file: &str) -> Result<String> {
         let path = self.plan().manifests_dir(cluster).join(file);

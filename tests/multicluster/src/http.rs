@@ -23,14 +23,24 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Fetches `http://<address><path>`; HTTP/1.0, so the answer ends with the connection and has no chunks.
+/// Fetches `http://<address><path>`.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
+    ask("GET", address, path)
+}
+
+/// Posts nothing to `http://<address><path>`.
+pub fn post(address: SocketAddr, path: &str) -> Result<Answer> {
+    ask("POST", address, path)
+}
+
+/// By HTTP/1.0, so the answer ends with the connection and has no chunks.
+fn ask(method: &str, address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("connecting to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // In one piece: a server may answer, and close, as soon as it has seen a part.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .with_context(|| format!("asking {address} for {path}"))?;

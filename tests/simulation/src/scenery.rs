@@ -159,6 +159,7 @@ pub(crate) fn tunnel(cluster: usize, node: usize, version: u16) -> (ResourceId, 
         port: 51872,
         probe_port: 4701,
         probe_address: IpAddr::from(probe),
+        next_public_key: None,
     };
     (ResourceId::Tunnel(node_name(node)), Resource::from(value))
 }

@@ -134,15 +134,23 @@ fn decode_node(node: wire::Node) -> Result<Node, Refusal> {
 }
 
 fn decode_tunnel(tunnel: &wire::Tunnel) -> Result<Tunnel, Refusal> {
-    let Ok(key) = <[u8; 32]>::try_from(tunnel.public_key.as_slice()) else {
-        return Err(Refusal::OutOfRange);
-    };
+    let next = tunnel.next_public_key.as_slice();
     Ok(Tunnel {
-        public_key: PublicKey(key),
+        public_key: decode_public_key(&tunnel.public_key)?,
         port: decode_port(tunnel.port)?,
         probe_port: decode_port(tunnel.probe_port)?,
         probe_address: decode_address(&tunnel.probe_address)?,
+        next_public_key: if next.is_empty() {
+            None
+        } else {
+            Some(decode_public_key(next)?)
+        },
     })
+}
+
+fn decode_public_key(bytes: &[u8]) -> Result<PublicKey, Refusal> {
+    let key = <[u8; 32]>::try_from(bytes);
+    key.map(PublicKey).or(Err(Refusal::OutOfRange))
 }
 
 fn decode_port(port: u32) -> Result<u16, Refusal> {

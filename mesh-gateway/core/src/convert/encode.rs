@@ -109,6 +109,9 @@ fn encode_tunnel(tunnel: &Tunnel) -> wire::Tunnel {
         port: u32::from(tunnel.port),
         probe_port: u32::from(tunnel.probe_port),
         probe_address: encode_address(tunnel.probe_address),
+        next_public_key: tunnel
+            .next_public_key
+            .map_or_else(Vec::new, |key| key.0.to_vec()),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn tunnel() -> Tunnel {
         port: 51872,
         probe_port: 4701,
         probe_address: "fd00::7".parse().unwrap(),
+        next_public_key: None,
     }
 }
 

@@ -112,6 +112,56 @@ fn a_node_without_an_address_of_an_own_family_is_refused() {
     assert_eq!(plan.refused[0].label(), "no-common-family");
 }
 
+#[test]
+fn a_next_key_comes_with_a_route_to_its_probe_address() {
+    let view = view(&[east(), west("w1", 1, &["10.2.0.0/24"]).with_next(2)]);
+
+    let plan = tunnels().plan(&view);
+
+    let next = probe_prefix(&key(2));
+    assert_eq!(plan.peers[&key(1)].next_public_key, Some(key(2)));
+    assert!(plan.routes.contains(&next) && !plan.peers[&key(1)].allowed_ips.contains(&next));
+    assert_eq!(plan.refused, []);
+}
+
+#[test]
+fn a_node_that_uses_its_next_key_keeps_its_prefixes() {
+    let mut tunnels = tunnels();
+    let before = west("w1", 1, &["10.2.0.0/24"]).with_next(2);
+    let after = west("w1", 2, &["10.2.0.0/24"]);
+    tunnels.plan(&view(&[east(), before]));
+
+    let plan = tunnels.plan(&view(&[east(), after]));
+
+    assert!(
+        plan.peers[&key(2)]
+            .allowed_ips
+            .contains(&net("10.2.0.0/24"))
+    );
+    assert_eq!(plan.peers.len(), 1);
+    assert_eq!(plan.refused, []);
+}
+
+#[test]
+fn a_next_key_that_another_node_holds_is_refused_and_the_rest_counts() {
+    let mut tunnels = tunnels();
+    let first = west("w2", 2, &["10.2.0.0/24"]);
+    tunnels.plan(&view(&[east(), first.clone()]));
+    let thief = west("a1", 1, &["10.3.0.0/24"]).with_next(2);
+    let mirror = west("a2", 3, &["10.4.0.0/24"]).with_next(OWN);
+
+    let plan = tunnels.plan(&view(&[east(), first, thief, mirror]));
+
+    assert_eq!(plan.peers.len(), 3);
+    assert!(
+        plan.peers
+            .values()
+            .all(|peer| peer.next_public_key.is_none())
+    );
+    assert!(plan.refused.iter().all(|r| r.label() == "held-key"));
+    assert_eq!(plan.refused.len(), 2);
+}
+
 /// The number of the own key.
 const OWN: u8 = 200;
 
@@ -121,6 +171,14 @@ struct TestNode {
     name: &'static str,
     node: Node,
     tunnel: Option<Tunnel>,
+}
+
+impl TestNode {
+    /// The same, with the key of a number announced as its next.
+    fn with_next(mut self, number: u8) -> Self {
+        self.tunnel.as_mut().unwrap().next_public_key = Some(key(number));
+        self
+    }
 }
 
 fn east() -> TestNode {
@@ -155,6 +213,7 @@ fn tunnel(number: u8) -> Tunnel {
         port: 51872,
         probe_port: 4701,
         probe_address: probe_address(&key(number)).into(),
+        next_public_key: None,
     }
 }
 

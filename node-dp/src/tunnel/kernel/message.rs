@@ -28,6 +28,8 @@ const MAX_PARTS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FoundPeer {
     pub(super) allowed_ips: BTreeSet<IpNet>,
+    /// Seconds between keepalives; zero for none.
+    pub(super) keepalive: u16,
     pub(super) stats: PeerStats,
 }
 
@@ -94,6 +96,8 @@ impl FoundPeer {
             self.stats.endpoint = Some(endpoint);
         } else if let WireguardPeerAttribute::LastHandshake(time) = attribute {
             self.stats.last_handshake = system_time(time);
+        } else if let WireguardPeerAttribute::PersistentKeepalive(seconds) = attribute {
+            self.keepalive = seconds;
         } else if let WireguardPeerAttribute::RxBytes(bytes) = attribute {
             self.stats.rx_bytes = bytes;
         } else if let WireguardPeerAttribute::TxBytes(bytes) = attribute {
@@ -115,10 +119,14 @@ fn peer_parts(change: &Change) -> Vec<WireguardPeer> {
             public_key,
             endpoint,
             allowed_ips,
+            is_used,
         } => parts(
             *public_key,
             WireguardPeerFlags::UpdateOnly,
-            endpoint.map(WireguardPeerAttribute::Endpoint),
+            endpoint
+                .map(WireguardPeerAttribute::Endpoint)
+                .into_iter()
+                .chain(is_used.map(keepalive)),
             allowed_ips.as_ref(),
         ),
         Change::Add(
@@ -126,17 +134,23 @@ fn peer_parts(change: &Change) -> Vec<WireguardPeer> {
             PeerConfig {
                 endpoint,
                 allowed_ips,
+                is_used,
             },
         ) => parts(
             *key,
             WireguardPeerFlags::empty(),
             [
                 WireguardPeerAttribute::Endpoint(*endpoint),
-                WireguardPeerAttribute::PersistentKeepalive(KEEPALIVE_SECONDS),
+                keepalive(*is_used),
             ],
             Some(allowed_ips),
         ),
     }
+}
+
+/// The kernel begins to shake hands with a peer as soon as it is told to keep it alive.
+fn keepalive(is_used: bool) -> WireguardPeerAttribute {
+    WireguardPeerAttribute::PersistentKeepalive(if is_used { KEEPALIVE_SECONDS } else { 0 })
 }
 
 fn parts(

@@ -133,6 +133,7 @@ impl Node {
             cluster: ClusterName::parse("other").unwrap(),
             node: NodeName::parse("node").unwrap(),
             public_key: self.public_key(),
+            next_public_key: None,
             endpoint: endpoint(self),
             allowed_ips: prefixes(self),
         }
@@ -209,6 +210,25 @@ impl Node {
 
     pub(super) fn stats(&self) -> BTreeMap<PublicKey, PeerStats> {
         self.perform(|runtime, tunnel| runtime.block_on(tunnel.as_ref().unwrap().stats()).unwrap())
+    }
+
+    /// Lets the tunnel use another key, and be that node from now on.
+    pub(super) fn use_key(&mut self, key: PrivateKey) {
+        self.key = key.clone();
+        self.perform(move |runtime, tunnel| {
+            runtime
+                .block_on(tunnel.as_mut().unwrap().set_key(&key))
+                .unwrap();
+        });
+    }
+
+    /// Follows the peers' keys once; whether any is still awaited.
+    pub(super) fn follow_keys(&self) -> bool {
+        self.perform(|runtime, tunnel| {
+            let tunnel = tunnel.as_mut().unwrap();
+            runtime.block_on(tunnel.follow_keys()).unwrap();
+            tunnel.awaits_keys()
+        })
     }
 
     pub(super) fn is_lost_within(&self, limit: Duration) -> bool {

@@ -45,9 +45,12 @@ impl Probing {
                     interval: Duration::from_millis(50),
                     multiplier: 3,
                 };
+                let (_sockets, sockets) = tokio::sync::mpsc::channel(1);
                 let (_source, targets) = watch::channel(Arc::new(BTreeMap::from_iter(target)));
                 let task = ProbeTask {
                     socket: ProbeSocket::bind(address, Some("isthmus0")).unwrap(),
+                    former: None,
+                    sockets,
                     prober: Prober::new(config, key().1),
                     targets,
                     paths: found,

@@ -220,6 +220,13 @@ impl Engine {
                 done.send(()).ok();
                 None
             }
+            Command::Succeed(succession, done) => {
+                self.table.succeed(*succession);
+                self.next_tick = Instant::now();
+                // As above.
+                done.send(()).ok();
+                None
+            }
             Command::Stats(answer) => {
                 answer.send(self.table.stats()).ok();
                 None

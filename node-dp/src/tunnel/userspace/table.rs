@@ -7,69 +7,40 @@ use std::{
     collections::{BTreeMap, HashMap},
     mem,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::BytesMut;
 use cluster_registry::node::PublicKey;
 use gotatun::{
-    noise::{
-        TimerParams, Tunn, TunnResult, handshake::parse_handshake_anon, index_table::IndexTable,
-        rate_limiter::RateLimiter,
-    },
+    noise::TunnResult,
     packet::{Packet, WgKind},
     tun::MtuWatcher,
-    x25519,
 };
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
 use node_dp_core::tunnel::offload::InnerPacket;
 
 use super::{
-    super::{
-        KEEPALIVE_SECONDS, PeerStats, PrivateKey,
-        peers::{Change, PeerConfig},
-    },
+    super::PeerStats,
+    identity::{Identity, keepalive},
     outbox::Outbox,
+    peer::{Peer, Succession},
 };
 
-/// Until an unanswered handshake is repeated, with the share of it that spreads many peers' repetitions.
-///
-/// The protocol's five seconds spare a busy responder; one second stays far below the 50 a second at which the kernel's
-/// WireGuard begins to ignore a peer.
-const HANDSHAKE_RETRY: Duration = Duration::from_secs(1);
-const HANDSHAKE_JITTER: Duration = Duration::from_millis(333);
-
-/// Handshakes a second from one address above which cookies are asked for.
-const HANDSHAKE_LIMIT: u64 = 100;
-
-/// The node's own side of every peer's state.
-#[derive(Clone)]
-pub(super) struct Identity {
-    secret: x25519::StaticSecret,
-    public: x25519::PublicKey,
-    limiter: Arc<RateLimiter>,
-    indices: IndexTable,
-}
-
-/// A peer, made ready apart from the table: its keys take a tenth of a millisecond to compute.
-pub(super) struct Peer {
-    key: PublicKey,
-    protocol: Tunn,
-    endpoint: SocketAddr,
-    allowed_ips: Vec<IpNet>,
-}
+/// How long a session with a former key can last (WireGuard's `REJECT_AFTER_TIME`).
+const FORMER_LIFETIME: Duration = Duration::from_secs(180);
 
 /// One change to the table.
 pub(super) enum TableChange {
     /// Forget a peer.
     Remove(PublicKey),
-    /// Tell an existing peer's endpoint, allowed addresses or both anew.
+    /// Tell what of an existing peer is another.
     Update {
         key: PublicKey,
         endpoint: Option<SocketAddr>,
         allowed_ips: Option<Vec<IpNet>>,
+        is_used: Option<bool>,
     },
     /// Add a peer.
     Add(Box<Peer>),
@@ -86,62 +57,14 @@ pub(super) struct PeerTable {
     by_key: HashMap<PublicKey, PeerId>,
     /// By the number that a peer puts on its datagrams: ours for a handshake or a session.
     by_index: HashMap<u32, PeerId>,
+    /// The same of sessions with this node's key before, and until when there can be any.
+    former: HashMap<u32, PeerId>,
+    former_until: Option<Instant>,
     by_address: IpNetworkTable<PeerId>,
     /// The holder of the address asked for last, which most often is asked for next.
     latest: Option<(IpAddr, Option<PeerId>)>,
     /// The peer whose timers are due next.
     cursor: usize,
-}
-
-impl Identity {
-    pub(super) fn new(key: &PrivateKey) -> Self {
-        let secret = key.secret();
-        let public = x25519::PublicKey::from(&secret);
-        Self {
-            limiter: Arc::new(RateLimiter::new(&public, HANDSHAKE_LIMIT)),
-            secret,
-            public,
-            indices: IndexTable::from_os_rng(),
-        }
-    }
-
-    /// Makes a change ready for the table.
-    pub(super) fn prepare(&self, change: Change) -> TableChange {
-        match change {
-            Change::Remove(key) => TableChange::Remove(key),
-            Change::Update {
-                public_key,
-                endpoint,
-                allowed_ips,
-            } => TableChange::Update {
-                key: public_key,
-                endpoint,
-                allowed_ips: allowed_ips.map(|prefixes| prefixes.into_iter().collect()),
-            },
-            Change::Add(key, config) => TableChange::Add(Box::new(self.peer(key, config))),
-        }
-    }
-
-    fn peer(&self, key: PublicKey, config: PeerConfig) -> Peer {
-        let mut protocol = Tunn::new(
-            self.secret.clone(),
-            x25519::PublicKey::from(key.0),
-            None,
-            Some(KEEPALIVE_SECONDS),
-            self.indices.clone(),
-            Arc::clone(&self.limiter),
-        );
-        protocol.dangerously_set_timer_params(TimerParams {
-            rekey_timeout: HANDSHAKE_RETRY..=HANDSHAKE_RETRY + HANDSHAKE_JITTER,
-            ..TimerParams::default()
-        });
-        Peer {
-            key,
-            protocol,
-            endpoint: config.endpoint,
-            allowed_ips: config.allowed_ips.into_iter().collect(),
-        }
-    }
 }
 
 impl PeerTable {
@@ -151,6 +74,8 @@ impl PeerTable {
             peers: Vec::new(),
             by_key: HashMap::new(),
             by_index: HashMap::new(),
+            former: HashMap::new(),
+            former_until: None,
             by_address: IpNetworkTable::new(),
             latest: None,
             cursor: 0,
@@ -170,7 +95,11 @@ impl PeerTable {
                 key,
                 endpoint,
                 allowed_ips,
-            } => self.update(key, endpoint, allowed_ips),
+                is_used,
+            } => {
+                self.set_keepalive(key, is_used);
+                self.update(key, endpoint, allowed_ips);
+            }
             TableChange::Add(peer) => self.add(*peer),
         }
     }
@@ -197,6 +126,7 @@ impl PeerTable {
             return;
         };
         self.by_index.retain(|_, held| *held != id);
+        self.former.retain(|_, held| *held != id);
         if let Some(peer) = self.peers.get_mut(id.0).and_then(Option::take) {
             self.take_addresses(id, &peer.allowed_ips);
         }
@@ -224,6 +154,43 @@ impl PeerTable {
         self.take_addresses(id, &former);
         for prefix in &allowed_ips {
             self.by_address.insert(network(prefix), id);
+        }
+    }
+
+    fn set_keepalive(&mut self, key: PublicKey, is_used: Option<bool>) {
+        let id = self.by_key.get(&key).copied();
+        let peer = id.and_then(|id| self.peers.get_mut(id.0)?.as_mut());
+        if let (Some(peer), Some(is_used)) = (peer, is_used) {
+            peer.protocol.set_persistent_keepalive(keepalive(is_used));
+        }
+    }
+
+    /// Uses another key: the peers' states with the former take what still comes in their sessions.
+    pub(super) fn succeed(&mut self, succession: Succession) {
+        self.identity = succession.identity;
+        self.former = mem::take(&mut self.by_index);
+        self.former_until = Some(Instant::now() + FORMER_LIFETIME);
+        for (key, protocol) in succession.protocols {
+            let id = self.by_key.get(&key).copied();
+            let peer = id.and_then(|id| self.peers.get_mut(id.0)?.as_mut());
+            if let Some(peer) = peer {
+                peer.forget_former();
+                peer.former = Some(mem::replace(&mut peer.protocol, protocol));
+            }
+        }
+    }
+
+    /// Forgets the states with a former key once none of its sessions can live.
+    fn forget_former(&mut self) {
+        if self
+            .former_until
+            .is_some_and(|until| until <= Instant::now())
+        {
+            self.former_until = None;
+            self.former.clear();
+            for peer in self.peers.iter_mut().flatten() {
+                peer.forget_former();
+            }
         }
     }
 
@@ -277,9 +244,16 @@ impl PeerTable {
             }
             Err(_) => return None,
         };
-        let id = self.sender(&message)?;
+        let (id, is_former) = self.sender(&message)?;
         let peer = self.peers.get_mut(id.0)?.as_mut()?;
-        match peer.protocol.handle_incoming_packet(message) {
+        let protocol = if is_former {
+            peer.former.as_mut()?
+        } else {
+            &mut peer.protocol
+        };
+        match protocol.handle_incoming_packet(message) {
+            // Nothing is sent in a session with a former key.
+            TunnResult::WriteToNetwork(_) if is_former => None,
             TunnResult::Done | TunnResult::Err(_) => None,
             TunnResult::WriteToNetwork(reply) => {
                 peer.endpoint = from;
@@ -305,26 +279,27 @@ impl PeerTable {
         }
     }
 
-    fn sender(&self, message: &WgKind) -> Option<PeerId> {
+    /// Whose a message is, and whether it is of a session with this node's key before.
+    fn sender(&self, message: &WgKind) -> Option<(PeerId, bool)> {
         let index = match message {
             WgKind::HandshakeInit(message) => {
-                let Identity { secret, public, .. } = &self.identity;
-                let half = parse_handshake_anon(secret, public, message).ok()?;
-                return self
-                    .by_key
-                    .get(&PublicKey(half.peer_static_public))
-                    .copied();
+                let id = self.by_key.get(&self.identity.initiator(message)?)?;
+                return Some((*id, false));
             }
             WgKind::HandshakeResp(message) => message.receiver_idx.get(),
             WgKind::CookieReply(message) => message.receiver_idx.get(),
             WgKind::Data(message) => message.header.receiver_idx.get(),
         };
-        self.by_index.get(&index).copied()
+        let current = self.by_index.get(&index).map(|id| (*id, false));
+        let is_data = matches!(message, WgKind::Data(_));
+        let former = || self.former.get(&index).map(|id| (*id, true));
+        current.or_else(|| is_data.then(former)?)
     }
 
     /// Looks at the timers of the next so many places, fewer if that takes too long; answers how many it were.
     pub(super) fn tick(&mut self, places: usize, until: Instant, outbox: &mut Outbox) -> usize {
         self.identity.limiter.try_reset_count();
+        self.forget_former();
         let mut seen = 0;
         while seen < places.min(self.peers.len()) && (seen == 0 || Instant::now() < until) {
             seen += 1;
@@ -351,11 +326,12 @@ impl PeerTable {
         let peers = self.peers.iter().flatten();
         peers
             .map(|peer| {
-                let (age, tx_bytes, rx_bytes, ..) = peer.protocol.stats();
+                let age = peer.protocol.stats().0;
+                let (rx_bytes, tx_bytes) = peer.bytes();
                 let stats = PeerStats {
                     last_handshake: age.and_then(|age| now.checked_sub(age)),
-                    rx_bytes: rx_bytes as u64,
-                    tx_bytes: tx_bytes as u64,
+                    rx_bytes,
+                    tx_bytes,
                     endpoint: Some(peer.endpoint),
                 };
                 (peer.key, stats)

@@ -276,6 +276,7 @@ fn tunnel(seed: u8, probe_address: &str) -> (ResourceId, Resource) {
         port: 51872,
         probe_port: 4701,
         probe_address: probe_address.parse().expect("it is an address"),
+        next_public_key: None,
     };
     (ResourceId::Tunnel(node_name()), Resource::from(tunnel))
 }

@@ -81,6 +81,7 @@ fn any_tunnel() -> BoxedStrategy<(ResourceId, Resource)> {
                 port,
                 probe_port,
                 probe_address,
+                next_public_key: key[0].is_multiple_of(2).then_some(PublicKey(key)),
             };
             (ResourceId::Tunnel(name), Resource::from(tunnel))
         })

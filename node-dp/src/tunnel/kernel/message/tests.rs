@@ -70,6 +70,7 @@ fn a_moved_endpoint_leaves_the_prefixes_alone_and_makes_no_new_peer() {
         public_key: PublicKey([1; 32]),
         endpoint: Some(endpoint()),
         allowed_ips: None,
+        is_used: None,
     };
 
     let messages = set_peers("isthmus0", &[change]);
@@ -83,11 +84,31 @@ fn a_moved_endpoint_leaves_the_prefixes_alone_and_makes_no_new_peer() {
 }
 
 #[test]
+fn a_peer_whose_key_is_used_from_now_on_is_kept_alive() {
+    let change = Change::Update {
+        public_key: PublicKey([1; 32]),
+        endpoint: None,
+        allowed_ips: None,
+        is_used: Some(true),
+    };
+
+    let messages = set_peers("isthmus0", &[change]);
+
+    let peer = [
+        attribute(1, &[1; 32]),
+        attribute(3, &4_u32.to_ne_bytes()),
+        attribute(5, &25_u16.to_ne_bytes()),
+    ];
+    assert_eq!(bytes(&messages[0]), device_with(&[peer.concat()]));
+}
+
+#[test]
 fn changed_prefixes_replace_those_before() {
     let change = Change::Update {
         public_key: PublicKey([1; 32]),
         endpoint: None,
         allowed_ips: Some(BTreeSet::new()),
+        is_used: None,
     };
 
     let messages = set_peers("isthmus0", &[change]);
@@ -189,7 +210,14 @@ fn a_peer_that_goes_on_in_the_next_message_is_one_peer() {
     let allowed_ips = config(&["10.2.0.0/16", "fd02::/48"]).allowed_ips;
     assert_eq!(
         found,
-        BTreeMap::from([(PublicKey([1; 32]), FoundPeer { allowed_ips, stats })])
+        BTreeMap::from([(
+            PublicKey([1; 32]),
+            FoundPeer {
+                allowed_ips,
+                keepalive: 0,
+                stats
+            }
+        )])
     );
 }
 
@@ -249,6 +277,7 @@ fn config(prefixes: &[&str]) -> PeerConfig {
     PeerConfig {
         endpoint: endpoint(),
         allowed_ips: prefixes.iter().map(|prefix| net(prefix)).collect(),
+        is_used: true,
     }
 }
 
