@@ -7,6 +7,7 @@ mod announce;
 pub mod config;
 pub mod datapath;
 mod device;
+mod filter;
 mod metrics;
 pub mod probe;
 mod reconcile;

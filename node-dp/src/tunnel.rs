@@ -21,6 +21,7 @@ use node_dp_core::{
     tunnel::{WantedPeer, succession},
 };
 
+mod clamp;
 mod error;
 mod kernel;
 mod key;
@@ -33,6 +34,7 @@ mod tests;
 mod userspace;
 mod watch;
 
+use clamp::Clamp;
 use mtu::MtuFollower;
 use routes::Routes;
 use watch::LinkWatch;
@@ -112,7 +114,7 @@ impl fmt::Display for Implementation {
 }
 
 /// What a tunnel device is opened with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TunnelConfig {
     /// Which implementation.
     pub mode: Mode,
@@ -184,7 +186,8 @@ impl Tunnel {
         let index = link::set_up(&netlink, &config.device, first_mtu, address).await?;
         let device = (config.device.clone(), index);
         let watch = LinkWatch::start(index).map_err(OpenError::Netlink)?;
-        let mtu = MtuFollower::start(netlink.clone(), device, config.mtu, mtu);
+        let clamp = clamp(&config.device, first_mtu);
+        let mtu = MtuFollower::start(netlink.clone(), device, (config.mtu, mtu), clamp);
         Ok(Self {
             device: config.device,
             port: config.port,
@@ -359,6 +362,22 @@ pub fn replace_key(state_dir: &Path, key: &PrivateKey) -> Result<(), KeyError> {
 /// How long ago the key in the state directory was made.
 pub fn key_age(state_dir: &Path) -> Duration {
     key::age(state_dir)
+}
+
+/// The device's clamp; connections find out without one what fits, if nobody drops ICMP.
+fn clamp(device: &str, mtu: u16) -> Option<Clamp> {
+    match Clamp::attach(device, mtu) {
+        Ok(clamp) => Some(clamp),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            tracing::warn!(
+                device,
+                error = format!("{error:#}"),
+                "TCP's segments are not clamped"
+            );
+            None
+        }
+    }
 }
 
 fn check_device(name: &str) -> Result<(), OpenError> {

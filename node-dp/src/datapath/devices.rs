@@ -11,8 +11,8 @@ use std::{
 };
 
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    LinkOrder, SchedClassifier, TcAttachType,
+    tc::{self, TcAttachOptions, TcHandle},
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     object::Programs,
     pins, sys,
 };
+use crate::filter::{self, Place};
 
 /// How programs are attached to devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +45,10 @@ impl Attachment {
 }
 
 /// Where a filter stands among those of a device: first, so that no other one ends a packet's way before it is translated.
-const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 0x15);
+const PLACE: Place = Place {
+    priority: 1,
+    handle: TcHandle::new(0, 0x15),
+};
 
 /// How the names of programs begin.
 const PREFIX: &str = "isthmus_";
@@ -215,7 +218,9 @@ fn attach(
                 pinned.push(pin.clone());
                 attach_link(program, &pin, device, (name, hook.direction))
             }
-            Attachment::Clsact => attach_filter(program, name, hook.direction),
+            Attachment::Clsact => {
+                filter::attach(program, name, hook.direction, PLACE).map_err(HookError::from)
+            }
         };
         attached.map_err(|source| AttachError {
             hook: label,
@@ -240,32 +245,6 @@ fn attach_link(
     let order = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id = program.attach_with_options(name, direction, order)?;
     pin_in_place(program.take_link(id)?.try_into()?, pin)
-}
-
-fn attach_filter(
-    program: &mut SchedClassifier,
-    name: &str,
-    direction: TcAttachType,
-) -> Result<(), HookError> {
-    // An error says that the qdisc is there, or else attaching says why it is not.
-    drop(tc::qdisc_add_clsact(name));
-    let options = NlOptions {
-        priority: PRIORITY,
-        handle: HANDLE,
-        classid: None,
-    };
-    let fresh = program.attach_with_options(name, direction, TcAttachOptions::Netlink(options));
-    let id = match fresh {
-        Ok(id) => id,
-        Err(ProgramError::TcError(TcError::NetlinkError(_))) => {
-            let former = SchedClassifierLink::attached(name, direction, PRIORITY, HANDLE, None)?;
-            program.attach_to_link(former)?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    // The filter stays when the link value goes: only forgetting it keeps aya from removing it.
-    std::mem::forget(program.take_link(id)?);
-    Ok(())
 }
 
 fn failed(hook: &'static str, error: impl Into<HookError>) -> AttachError {

@@ -19,6 +19,7 @@ use aya::{
 };
 
 use super::{DatapathConfig, object::Programs, pins, sys};
+use crate::filter::FilterError;
 
 /// The hooks; a program and its link's pin are named after its hook.
 ///
@@ -54,6 +55,8 @@ pub(super) enum HookError {
     Pin(#[from] PinError),
     #[error("the link could not be used")]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
 }
 
 /// Loads all programs, then attaches them.

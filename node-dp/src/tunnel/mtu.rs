@@ -18,7 +18,10 @@ use nix::sys::socket::{getsockopt, sockopt};
 use node_dp_core::tunnel::mtu::device_mtu;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
-use super::link;
+use super::{
+    clamp::Clamp,
+    link::{self, LinkError},
+};
 
 /// How often paths are asked for; until then, what is too large for a narrowed path travels in fragments.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -35,11 +38,18 @@ impl MtuFollower {
     pub(super) fn start(
         netlink: rtnetlink::Handle,
         (device, index): (String, u32),
-        most: u16,
-        mtu: Arc<AtomicU16>,
+        (most, mtu): (u16, Arc<AtomicU16>),
+        clamp: Option<Clamp>,
     ) -> Self {
         let (endpoints, wanted) = watch::channel(Vec::new());
-        let task = tokio::spawn(follow(netlink, (device, index), most, mtu, wanted));
+        let device = FollowedDevice {
+            name: device,
+            index,
+            most,
+            mtu,
+            clamp,
+        };
+        let task = tokio::spawn(follow(netlink, device, wanted));
         Self { endpoints, task }
     }
 
@@ -55,11 +65,31 @@ impl Drop for MtuFollower {
     }
 }
 
+/// The device whose MTU follows.
+struct FollowedDevice {
+    name: String,
+    index: u32,
+    /// The largest MTU that it may have.
+    most: u16,
+    /// The one that it has.
+    mtu: Arc<AtomicU16>,
+    clamp: Option<Clamp>,
+}
+
+impl FollowedDevice {
+    async fn set_mtu(&mut self, netlink: &rtnetlink::Handle, mtu: u16) -> Result<(), LinkError> {
+        link::set_mtu(netlink, &self.name, self.index, mtu).await?;
+        self.mtu.store(mtu, Ordering::Relaxed);
+        if let Some(Err(error)) = self.clamp.as_mut().map(|clamp| clamp.set_mtu(mtu)) {
+            tracing::warn!(device = self.name, %error, "the clamp does not follow the tunnel's MTU");
+        }
+        Ok(())
+    }
+}
+
 async fn follow(
     netlink: rtnetlink::Handle,
-    (device, index): (String, u32),
-    most: u16,
-    mtu: Arc<AtomicU16>,
+    mut device: FollowedDevice,
     mut endpoints: watch::Receiver<Vec<SocketAddr>>,
 ) {
     loop {
@@ -75,21 +105,23 @@ async fn follow(
             // A path that there is none of says nothing.
             .filter_map(|endpoint| Some((endpoint.ip(), path_mtu(*endpoint).ok()?)))
             .collect();
-        let before = mtu.load(Ordering::Relaxed);
+        let before = device.mtu.load(Ordering::Relaxed);
         if paths.is_empty() {
             continue;
         }
-        let now = device_mtu(paths, most);
+        let now = device_mtu(paths, device.most);
         if now == before {
             continue;
         }
-        match link::set_mtu(&netlink, &device, index, now).await {
-            Ok(()) => {
-                tracing::info!(device, before, now, "the tunnel's MTU follows its paths");
-                mtu.store(now, Ordering::Relaxed);
-            }
+        match device.set_mtu(&netlink, now).await {
+            Ok(()) => tracing::info!(
+                device.name,
+                before,
+                now,
+                "the tunnel's MTU follows its paths"
+            ),
             Err(error) => {
-                tracing::warn!(device, %error, "the tunnel's MTU does not follow its paths");
+                tracing::warn!(device.name, %error, "the tunnel's MTU does not follow its paths");
             }
         }
     }

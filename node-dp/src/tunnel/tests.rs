@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 
+mod clamp;
 mod interop;
 mod mtu;
 mod net;

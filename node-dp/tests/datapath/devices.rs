@@ -183,7 +183,7 @@ fn a_client_of_a_service_without_backends_is_told_at_once() {
 #[test]
 #[ignore = "needs root"]
 fn a_device_that_comes_later_or_comes_back_is_served() {
-    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+    for attachment in attachments() {
         let node = Node::new();
         node.run(|| {
             let config = DatapathConfig {

@@ -76,7 +76,7 @@ fn a_pod_is_told_that_its_packet_is_too_big_for_the_tunnel() {
 }
 
 /// Waits until the tunnel device has an MTU.
-fn wait_for_mtu(node: &Node, mtu: usize) {
+pub(super) fn wait_for_mtu(node: &Node, mtu: usize) {
     let wanted = format!("mtu {mtu} ");
     eventually(FOLLOWED_WITHIN, || {
         let shown = node.ip(&["link", "show", "isthmus0"]);

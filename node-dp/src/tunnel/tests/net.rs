@@ -15,13 +15,10 @@ use cluster_registry::name::{ClusterName, NodeName};
 use nix::sched::{CloneFlags, setns};
 use tokio::{runtime::Runtime, sync::mpsc};
 
-use self::{
-    netns::{run, spawn_in, try_run},
-    traffic::DEADLINE,
-};
+use self::netns::{run, spawn_in, try_run};
 pub(super) use self::{
     pod::Pod,
-    traffic::{ATTEMPT, eventually},
+    traffic::{ATTEMPT, DEADLINE, eventually},
 };
 use super::*;
 
@@ -65,7 +62,10 @@ impl Pair {
             node.ip(&["route", "add", "default", "dev", "under0"]);
             node.ip(&["-6", "route", "add", "default", "dev", "under0"]);
             for pod in node.pods {
-                node.ip(&["addr", "add", &IpNet::from(pod).to_string(), "dev", "lo"]);
+                let address = IpNet::from(pod).to_string();
+                // On a busy machine even a loopback's address is tentative for a while.
+                let flags: &[&str] = if pod.is_ipv6() { &["nodad"] } else { &[] };
+                node.ip(&[&["addr", "add", &address, "dev", "lo"], flags].concat());
             }
             node.open_tunnel();
         }
@@ -151,8 +151,12 @@ impl Node {
             mtu: MAX_MTU,
             private_key: self.key.clone(),
         };
-        self.perform(|runtime, tunnel| {
-            *tunnel = Some(runtime.block_on(Tunnel::open(config)).unwrap());
+        self.perform(move |runtime, tunnel| {
+            // A former device and its port may outlive it in a program that another test is just starting.
+            eventually(DEADLINE, || {
+                *tunnel = runtime.block_on(Tunnel::open(config.clone())).ok();
+                tunnel.is_some().then_some(())
+            });
         });
     }
 

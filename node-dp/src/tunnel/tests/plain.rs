@@ -14,7 +14,7 @@ use gotatun::{
 };
 use node_dp_core::tunnel::offload::InnerPacket;
 
-use super::net::{ATTEMPT, Node, Pair};
+use super::net::{ATTEMPT, DEADLINE, Node, Pair, eventually};
 
 /// The peer, in the place of the pair's second node.
 pub(super) struct PlainPeer {
@@ -131,7 +131,15 @@ impl PlainPeer {
 
 fn bind(node: &Node, port: u16) -> UdpSocket {
     let address = SocketAddr::new(node.underlay, port);
-    let socket = node.inside(move || UdpSocket::bind(address).unwrap());
+    let socket = node.inside(move || {
+        let mut socket = None;
+        // The port may outlive its owner in a program that another test is just starting.
+        eventually(DEADLINE, || {
+            socket = UdpSocket::bind(address).ok();
+            socket.is_some().then_some(())
+        });
+        socket.unwrap()
+    });
     socket.set_read_timeout(Some(ATTEMPT)).unwrap();
     socket
 }

@@ -13,7 +13,7 @@ use super::{super::wire::echo, Node};
 pub(in crate::tunnel::tests) const ATTEMPT: Duration = Duration::from_millis(200);
 
 /// How long what must work may take.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(in crate::tunnel::tests) const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Node {
     pub(in crate::tunnel::tests) fn ping(&self, address: IpAddr) {
