@@ -231,6 +231,29 @@ fn a_device_deleted_or_taken_down_under_the_tunnel_is_noticed_and_opened_anew() 
 
 #[test]
 #[ignore = "needs root"]
+fn a_node_whose_own_address_changes_is_followed_and_its_tunnel_goes_on() {
+    let pair = Pair::up("moved");
+    pair.connect();
+    pair.a.ping(pair.b.pods[0]);
+    let before = pair.b.stats()[&pair.a.public_key()].clone();
+
+    pair.a.ip(&["-4", "addr", "flush", "dev", "under0"]);
+    pair.a
+        .ip(&["addr", "add", "192.0.2.77/24", "dev", "under0"]);
+
+    eventually(Duration::from_secs(10), || {
+        pair.a.ask_udp(&pair.b, pair.b.pods[0])
+    });
+    eventually(Duration::from_secs(10), || {
+        pair.b.ask_udp(&pair.a, pair.a.pods[0])
+    });
+    let after = pair.b.stats()[&pair.a.public_key()].clone();
+    assert_eq!(after.endpoint, Some("192.0.2.77:51872".parse().unwrap()));
+    assert_ne!(after.endpoint, before.endpoint);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn routes_of_others_are_left_alone_and_ours_are_swept() {
     let mut pair = Pair::up("sweep");
     pair.a.ip(&["route", "add", "blackhole", "10.77.0.0/16"]);
