@@ -7,7 +7,7 @@ mod gateway;
 
 pub use agent::{
     AgentStatus, ClusterState, ClusterVerdict, DatapathMaps, Feature, GatewayLink, Kernel,
-    PathState, Tunnel, TunnelPeer,
+    PathState, Tunnel, TunnelCluster, TunnelPeer,
 };
 pub use gateway::{
     BackendCount, Dns, GatewayStatus, NodeSession, Peer, PeerState, Port, Problem, Replica,

@@ -3,14 +3,12 @@
 //! It is a task of its own so that slow netlink never holds up a write to the maps.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use cluster_registry::name::NodeName;
-use isthmus_daemon::status;
 use node_dp_core::{
     probe::{ProbeConfig, Prober},
     tunnel::TunnelPlan,
@@ -24,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 mod keys;
+mod status;
 
 use crate::{
     probe::{BindError, PathStatus, Paths, ProbeSocket, ProbeTask, Targets},
@@ -85,7 +84,7 @@ impl DeviceSettings {
 }
 
 /// A question for the tunnel's status.
-pub(crate) type StatusRequest = oneshot::Sender<status::Tunnel>;
+pub(crate) type StatusRequest = oneshot::Sender<isthmus_daemon::status::Tunnel>;
 
 /// The task; ends on shutdown. It is not cancel safe: the embedded device would go without a word.
 pub(crate) struct Device {
@@ -202,7 +201,9 @@ impl Device {
                     Err(()) => return Ended::Lost,
                 },
                 Some(request) = self.requests.recv() => {
-                    let status = self.status(tunnel).await;
+                    let plan = self.plan.borrow().clone().unwrap_or_default();
+                    let paths = self.paths.borrow().clone();
+                    let status = status::of(tunnel, &plan, &paths).await;
                     // Who asked may have gone.
                     drop(request.send(status));
                 }
@@ -252,6 +253,7 @@ impl Device {
         let lost = PathStatus {
             path: Path::Lost,
             rtt: None,
+            loss_per_mille: None,
         };
         self.paths.send_modify(|paths| {
             paths.extend(targets.keys().map(|(cluster, _)| (cluster.clone(), lost)));
@@ -271,37 +273,6 @@ impl Device {
                 () = sleep(RETRY) => {}
                 () = self.shutdown.cancelled() => return None,
             }
-        }
-    }
-
-    async fn status(&self, tunnel: &Tunnel) -> status::Tunnel {
-        let stats = match tunnel.stats().await {
-            Ok(stats) => stats,
-            Err(error) => {
-                tracing::warn!(%error, "the tunnel's peers cannot be read");
-                BTreeMap::new()
-            }
-        };
-        let plan = self.plan.borrow().clone().unwrap_or_default();
-        let peers = plan.peers.values().map(|peer| {
-            let stats = stats.get(&peer.public_key).cloned().unwrap_or_default();
-            status::TunnelPeer {
-                cluster: peer.cluster.to_string(),
-                node: peer.node.to_string(),
-                endpoint: stats.endpoint.or(Some(peer.endpoint)),
-                allowed_ips: peer.allowed_ips.iter().map(ToString::to_string).collect(),
-                last_handshake_unix_s: stats.last_handshake.and_then(unix_seconds),
-                rx_bytes: stats.rx_bytes,
-                tx_bytes: stats.tx_bytes,
-            }
-        });
-        status::Tunnel {
-            implementation: tunnel.implementation().to_string(),
-            reason: tunnel.reason().to_owned(),
-            device: tunnel.device().to_owned(),
-            public_key: tunnel.public_key().to_string(),
-            port: tunnel.port(),
-            peers: peers.collect(),
         }
     }
 }
@@ -331,8 +302,4 @@ async fn wait(deadline: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-fn unix_seconds(time: SystemTime) -> Option<u64> {
-    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }

@@ -40,6 +40,8 @@ pub struct PathStatus {
     pub path: Path,
     /// The shortest of the last round-trip times to its probed nodes.
     pub rtt: Option<Duration>,
+    /// How many of a thousand probes are lost, of the latest.
+    pub loss_per_mille: Option<u16>,
 }
 
 /// The paths to all probed clusters.
@@ -151,7 +153,7 @@ impl ProbeTask {
                 () = wait(deadline) => {
                     self.take_waiting().await;
                     self.prober.handle_timeout(Instant::now());
-                    self.note_rtts();
+                    self.note_measures();
                 }
                 () = self.paths.closed() => return,
                 () = self.shutdown.cancelled() => return,
@@ -204,14 +206,20 @@ impl ProbeTask {
                     self.socket.send(&probe, to).await;
                 }
                 Output::PathChanged { cluster, path, rtt } => {
-                    self.note_path(cluster, PathStatus { path, rtt });
+                    let loss_per_mille = self.prober.loss_per_mille(&cluster);
+                    let status = PathStatus {
+                        path,
+                        rtt,
+                        loss_per_mille,
+                    };
+                    self.note_path(cluster, status);
                 }
             }
         }
     }
 
     fn note_path(&self, cluster: ClusterName, status: PathStatus) {
-        let PathStatus { path, rtt } = status;
+        let PathStatus { path, rtt, .. } = status;
         tracing::info!(%cluster, path = path.label(), ?rtt, "the path to a cluster changed");
         self.paths.send_modify(|paths| {
             if path == Path::Unprobed {
@@ -222,11 +230,12 @@ impl ProbeTask {
         });
     }
 
-    /// Keeps the round-trip times fresh without waking anybody.
-    fn note_rtts(&self) {
+    /// Keeps round-trip times and losses fresh without waking anybody.
+    fn note_measures(&self) {
         self.paths.send_if_modified(|paths| {
             for (cluster, status) in paths.iter_mut() {
                 status.rtt = self.prober.rtt(cluster);
+                status.loss_per_mille = self.prober.loss_per_mille(cluster);
             }
             false
         });

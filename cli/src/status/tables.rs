@@ -30,6 +30,7 @@ pub(super) fn sections(sources: &[Source]) -> Vec<Section> {
     if !agents.is_empty() {
         sections.push(agent_table(&agents));
         sections.push(cluster_table(&agents));
+        sections.push(tunnel_cluster_table(&agents));
         sections.push(tunnel_table(&agents));
         sections.push(feature_table(&agents));
     }
@@ -199,6 +200,52 @@ fn cluster_table(agents: &[&Value]) -> Section {
         ],
         rows,
     }
+}
+
+/// How each node reaches each other cluster.
+fn tunnel_cluster_table(agents: &[&Value]) -> Section {
+    let mut rows = Vec::new();
+    for agent in agents {
+        let tunnel = &agent["tunnel"];
+        for cluster in items(&tunnel["clusters"]) {
+            let handshake = cluster["last_handshake_unix_s"].as_u64();
+            rows.push(vec![
+                format!("{}/{}", text(&agent["cluster"]), text(&agent["node"])),
+                text(&cluster["cluster"]),
+                text(&cluster["peers"]),
+                format!(
+                    "{} ({})",
+                    text(&tunnel["implementation"]),
+                    text(&tunnel["reason"])
+                ),
+                milliseconds(&cluster["rtt_us"]),
+                percent(&cluster["loss_per_mille"]),
+                handshake.map_or_else(|| "never".to_owned(), |s| ago(Duration::from_secs(s))),
+                text(&cluster["rx_bytes"]),
+                text(&cluster["tx_bytes"]),
+            ]);
+        }
+    }
+    Section::Table {
+        title: "Ways to other clusters".to_owned(),
+        header: vec![
+            "NODE",
+            "CLUSTER",
+            "PEERS",
+            "WIREGUARD",
+            "RTT",
+            "LOSS",
+            "HANDSHAKE",
+            "RX BYTES",
+            "TX BYTES",
+        ],
+        rows,
+    }
+}
+
+fn percent(per_mille: &Value) -> String {
+    let per_mille = per_mille.as_f64();
+    per_mille.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", share / 10.0))
 }
 
 fn tunnel_table(agents: &[&Value]) -> Section {

@@ -86,6 +86,28 @@ pub struct Tunnel {
     pub port: u16,
     /// The nodes at the other ends.
     pub peers: Vec<TunnelPeer>,
+    /// The clusters at the other ends.
+    pub clusters: Vec<TunnelCluster>,
+}
+
+/// All tunnels to the nodes of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TunnelCluster {
+    /// Its name.
+    pub cluster: String,
+    /// How many nodes there are tunnels to.
+    pub peers: usize,
+    /// The shortest of the latest round trips of probes, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// How many of a thousand probes are lost, of the latest 64 to each probed node.
+    pub loss_per_mille: Option<u16>,
+    /// When keys were last agreed on with any of its nodes, in seconds since 1970.
+    pub last_handshake_unix_s: Option<u64>,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
 }
 
 /// A node at the other end of a tunnel.

@@ -158,6 +158,18 @@ impl Prober {
         self.of(cluster).filter_map(|target| target.rtt).min()
     }
 
+    /// How many of a thousand probes of a cluster were lost, of the last 64 of each probed node; `None` before the first is
+    /// answered or given up, which it is when 16 more were sent.
+    pub fn loss_per_mille(&self, cluster: &ClusterName) -> Option<u16> {
+        let (lost, settled) = self.of(cluster).fold((0, 0), |(lost, settled), target| {
+            (
+                lost + target.history.lost(),
+                settled + target.history.settled,
+            )
+        });
+        u16::try_from((lost * 1000).checked_div(settled)?).ok()
+    }
+
     /// The nodes that are probed.
     pub fn targets(&self) -> impl Iterator<Item = &NodeKey> {
         self.targets.keys()
@@ -228,6 +240,25 @@ struct Target {
     misses: u32,
     answered_ticks: u32,
     rtt: Option<Duration>,
+    history: History,
+}
+
+/// What became of the latest probes: a bit each, the latest lowest.
+#[derive(Debug, Default)]
+struct History {
+    lost: u64,
+    settled: u32,
+}
+
+impl History {
+    fn note(&mut self, is_lost: bool) {
+        self.lost = self.lost << 1 | u64::from(is_lost);
+        self.settled = (self.settled + 1).min(u64::BITS);
+    }
+
+    fn lost(&self) -> u32 {
+        self.lost.count_ones()
+    }
 }
 
 impl Target {
@@ -241,6 +272,7 @@ impl Target {
             misses: 0,
             answered_ticks: 0,
             rtt: None,
+            history: History::default(),
         }
     }
 
@@ -249,8 +281,8 @@ impl Target {
     }
 
     fn sent(&mut self, sequence: u64, now: Instant) {
-        if self.awaited.len() == MAX_AWAITED {
-            self.awaited.pop_front();
+        if self.awaited.len() == MAX_AWAITED && self.awaited.pop_front().is_some() {
+            self.history.note(true);
         }
         self.awaited.push_back((sequence, now));
     }
@@ -258,6 +290,7 @@ impl Target {
     fn answer(&mut self, sequence: u64, now: Instant) {
         if let Some((_, at)) = self.awaited.iter().find(|(number, _)| *number == sequence) {
             self.rtt = Some(now.saturating_duration_since(*at));
+            self.history.note(false);
         }
         // Each number is good for one answer.
         self.awaited.retain(|(number, _)| *number != sequence);

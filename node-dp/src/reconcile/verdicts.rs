@@ -107,5 +107,6 @@ fn status_of(paths: &Paths, plan: &TunnelPlan, name: &ClusterName) -> PathStatus
             false => Path::Unprobed,
         },
         rtt: None,
+        loss_per_mille: None,
     }
 }

@@ -162,6 +162,73 @@ fn without_targets_nothing_is_sent_and_the_path_is_unprobed() {
     assert_eq!(world.prober.poll_timeout(), None);
 }
 
+#[test]
+fn loss_is_the_share_of_the_latest_probes_that_nobody_answered() {
+    let mut world = World::new(&["w1"]);
+    assert_eq!(world.prober.loss_per_mille(&west()), None);
+
+    world.ticks(100, Answer::All);
+    assert_eq!(world.prober.loss_per_mille(&west()), Some(0));
+    for _ in 0..200 {
+        world.tick(Answer::None);
+        world.ticks(3, Answer::All);
+    }
+    let loss = world.prober.loss_per_mille(&west()).unwrap();
+    assert!(
+        (235..=265).contains(&loss),
+        "{loss} of 1000, and a quarter was lost"
+    );
+
+    world.ticks(200, Answer::None);
+    assert_eq!(world.prober.loss_per_mille(&west()), Some(1000));
+    world.ticks(200, Answer::All);
+    assert_eq!(world.prober.loss_per_mille(&west()), Some(0));
+}
+
+#[test]
+fn an_answer_that_takes_long_is_no_loss() {
+    let mut world = World::new(&["w1"]);
+    let mut awaited = VecDeque::new();
+    for _ in 0..200 {
+        world.prober.handle_timeout(world.now);
+        awaited.extend(world.drain());
+        if awaited.len() > 10 {
+            let (to, sequence) = awaited.pop_front().unwrap();
+            world.prober.handle_answer(to, sequence, world.now);
+        }
+        world.now += INTERVAL;
+    }
+
+    assert_eq!(world.prober.loss_per_mille(&west()), Some(0));
+}
+
+#[test]
+fn a_thousand_remote_nodes_cost_as_many_probes_as_three_of_each_cluster() {
+    let clusters = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9"];
+    let nodes = (0..100).map(|number| NodeName::parse(&format!("n{number}")).unwrap());
+    let nodes: Vec<NodeName> = nodes.collect();
+    let all = clusters.iter().flat_map(|cluster| {
+        let cluster = ClusterName::parse(cluster).unwrap();
+        nodes
+            .iter()
+            .map(move |node| (cluster.clone(), node.clone()))
+    });
+    let targets: BTreeMap<NodeKey, SocketAddr> = all
+        .zip(1..)
+        .map(|(key, port)| (key, SocketAddr::from(([192, 0, 2, 1], port))))
+        .collect();
+    let now = Instant::now();
+    let mut prober = Prober::new(CONFIG, name("e1"));
+    prober.handle_targets(&targets, now);
+
+    prober.handle_timeout(now);
+
+    let sent = std::iter::from_fn(|| prober.poll_output());
+    let sent = sent.filter(|output| matches!(output, Output::SendProbe { .. }));
+    assert_eq!(targets.len(), 1000);
+    assert_eq!(sent.count(), SAMPLE * clusters.len());
+}
+
 const INTERVAL: Duration = Duration::from_millis(100);
 
 const CONFIG: ProbeConfig = ProbeConfig {

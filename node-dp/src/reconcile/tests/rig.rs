@@ -181,7 +181,13 @@ impl Rig {
     pub(super) fn probe(&self, cluster: &str, path: Path) {
         let rtt = None;
         self.paths.send_modify(|paths| {
-            paths.insert(name(cluster), PathStatus { path, rtt });
+            let loss_per_mille = None;
+            let status = PathStatus {
+                path,
+                rtt,
+                loss_per_mille,
+            };
+            paths.insert(name(cluster), status);
         });
     }
 
