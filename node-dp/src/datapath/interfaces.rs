@@ -1,11 +1,13 @@
 //! The devices of the network namespace and their addresses.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
-
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{LinkAddr, SockaddrStorage},
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::fd::AsRawFd,
 };
+
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
 /// A device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +19,55 @@ pub(super) struct Interface {
 }
 
 /// The device of a name, if it is there.
+///
+/// `getifaddrs` would not do: of a device without a hardware address, as a tunnel is, it tells neither index nor type.
 pub(super) fn find(name: &str) -> io::Result<Option<Interface>> {
-    let link = getifaddrs()?
-        .filter(|entry| entry.interface_name == name)
-        .find_map(|entry| entry.address?.as_link_addr().copied());
-    let of = |link: LinkAddr| {
-        Ok(Interface {
-            index: u32::try_from(link.ifindex()).map_err(io::Error::other)?,
-            is_ethernet: link.hatype() == libc::ARPHRD_ETHER,
-        })
+    let mut request = request_for(name)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    if !asks(&socket, libc::SIOCGIFINDEX, &mut request)? {
+        return Ok(None);
+    }
+    // SAFETY: the kernel has written this field of the union.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    if !asks(&socket, libc::SIOCGIFHWADDR, &mut request)? {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(Some(Interface {
+        index: u32::try_from(index).map_err(io::Error::other)?,
+        is_ethernet: kind == libc::ARPHRD_ETHER,
+    }))
+}
+
+/// A question about the device of a name.
+fn request_for(name: &str) -> io::Result<libc::ifreq> {
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 },
     };
-    link.map(of).transpose()
+    // The last byte stays zero and ends the name.
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// Has the kernel answer a question about a device; false if the device is not there.
+fn asks(socket: &UdpSocket, question: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<bool> {
+    // SAFETY: both questions take such a struct, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), question, std::ptr::from_mut(request)) };
+    if result == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO) => Ok(false),
+        _ => Err(error),
+    }
 }
 
 /// The names of all devices.

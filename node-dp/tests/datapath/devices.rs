@@ -211,6 +211,26 @@ fn a_device_that_comes_later_or_comes_back_is_served() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_device_without_a_hardware_address_is_served_as_a_tunnel_is() {
+    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+        let node = Node::new();
+        node.run(|| {
+            ip("tuntap add tunnel0 mode tun");
+            let config = DatapathConfig {
+                devices: vec!["tunnel0".to_owned()],
+                attachment,
+                ..node.config()
+            };
+            let (datapath, _) = Datapath::open(config).unwrap();
+
+            assert!(datapath.devices()["tunnel0"]);
+            assert_eq!(attached_to("tunnel0", attachment), 1);
+        });
+    }
+}
+
 /// How many programs meet what comes from a device.
 fn attached_to(device: &str, attachment: Attachment) -> usize {
     match attachment {
