@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | dialer | the session with the gateway | on shutdown |
 //! | announce | what this node announces | on shutdown |
+//! | departures | clients' sockets whose backend is gone | on shutdown, or with reconcile |
 //! | upkeep | table of flows, the node's addresses in the maps | on shutdown |
 //! | reconcile | replica, planner, maps | on shutdown, or with the dialer |
 //! | device | tunnel device, routes, prober | on shutdown |
 //! | admin | health, metrics, status | on shutdown |
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     path::Path,
     sync::Arc,
@@ -35,7 +37,7 @@ use mesh_link::{
         start_instance,
     },
 };
-use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
+use node_dp_core::{departure::Departed, probe_address::probe_address, tunnel::Tunnels};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -47,6 +49,7 @@ use crate::{
     announce::Announce,
     config::Config,
     datapath::{Datapath, DatapathConfig, Feature, Upkeep},
+    departures::DeparturesTask,
     device::{Device, DeviceSettings, Keys, StatusRequest},
     metrics::Metrics,
     reconcile::{Inputs, Outputs, Reconcile, Snapshot, TunnelSide},
@@ -63,6 +66,9 @@ const REQUEST_DEPTH: usize = 8;
 
 /// Where another tunnel key is asked for.
 const ROTATE_PATH: &str = "/v1/tunnel/rotate-key";
+
+/// How many sets of departed backends may wait: beyond, they are told together.
+const DEPARTED_DEPTH: usize = 4;
 
 /// Runs the agent until a signal ends it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -177,6 +183,7 @@ async fn start(
     let outputs = Outputs {
         plan: plan_tx,
         targets: targets_tx,
+        departed: spawn_departures(&tasks, &mut opened.datapath, &metrics, shutdown),
     };
     spawn_upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
     let reconcile = Reconcile::open(
@@ -282,6 +289,26 @@ fn spawn_upkeep(
         shutdown: shutdown.clone(),
     };
     tasks.spawn(task.run());
+}
+
+/// Whoever is told that backends have departed.
+fn spawn_departures(
+    tasks: &TaskTracker,
+    datapath: &mut Datapath,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> mpsc::Sender<BTreeSet<Departed>> {
+    let (departed_tx, departed) = mpsc::channel(DEPARTED_DEPTH);
+    if let Some(connections) = datapath.take_connections() {
+        let task = DeparturesTask {
+            connections,
+            departed,
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(task.run());
+    }
+    departed_tx
 }
 
 fn spawn_admin(

@@ -5,6 +5,7 @@
 //! their layout; where another layout is pinned, the new maps are filled beside the old ones, which serve until
 //! [`Datapath::activate`].
 
+mod connections;
 mod contents;
 mod devices;
 mod features;
@@ -30,6 +31,7 @@ use node_dp_common::{
     MemberKey, ServiceValue, SourceKey,
 };
 
+pub use connections::Connections;
 pub use contents::{ApplyError, ReadError};
 pub use devices::Attachment;
 pub use features::Feature;
@@ -139,6 +141,8 @@ pub struct Datapath {
     drops: PerCpuArray<MapData, u64>,
     /// The maps that want upkeep, until they are taken.
     upkeep: Option<Upkeep>,
+    /// Who is connected to whom, until it is taken.
+    connections: Option<Connections>,
     features: Vec<Feature>,
     programs: Programs,
     /// Whether the programs are not attached yet.
@@ -159,6 +163,13 @@ impl Datapath {
 
         sys::lift_memory_limit();
         let mut loaded = object::load(&directory, config.sizes)?;
+        let connections = Connections {
+            rev_nat: loaded.map("REV_NAT")?,
+            peers: loaded.map("PEERS")?,
+            cgroup: config.cgroup.clone(),
+        };
+        let mut features = features::report(&loaded, config.attachment);
+        features.push(connections.feature());
         let mut datapath = Self {
             services: loaded.map("SERVICES")?,
             backends: loaded.map("BACKENDS")?,
@@ -174,7 +185,8 @@ impl Datapath {
                 cursor: None,
             }),
             drops: loaded.map("DROPS")?,
-            features: features::report(&loaded, config.attachment),
+            connections: Some(connections),
+            features,
             programs: loaded.into_programs(),
             is_waiting: true,
             attached: Devices::default(),
@@ -241,6 +253,11 @@ impl Datapath {
     /// The maps that want upkeep, for whoever keeps them up; once.
     pub fn take_upkeep(&mut self) -> Option<Upkeep> {
         self.upkeep.take()
+    }
+
+    /// The clients' sockets, for whoever ends those whose backend is gone; once.
+    pub fn take_connections(&mut self) -> Option<Connections> {
+        self.connections.take()
     }
 
     /// Seconds since boot, by which flows age.

@@ -6,6 +6,7 @@ pub mod agent;
 mod announce;
 pub mod config;
 pub mod datapath;
+mod departures;
 mod device;
 mod filter;
 mod metrics;

@@ -21,6 +21,8 @@ pub(crate) struct Metrics {
     pub(crate) failures: Family<Labels<1>, Counter>,
     /// Map entries that a full compare found other than planned.
     pub(crate) drift: Counter,
+    /// Sockets that were destroyed because their backend was gone.
+    pub(crate) sockets_destroyed: Counter,
     /// Whether the session with the gateway is up.
     pub(crate) gateway_connected: Gauge,
     clusters_up: Family<Labels<1>, Gauge>,
@@ -45,6 +47,11 @@ impl Metrics {
             "map_drift",
             "Map entries that a full compare found other than planned",
             self.drift.clone(),
+        );
+        registry.register(
+            "sockets_destroyed",
+            "Sockets that were destroyed because their backend was gone",
+            self.sockets_destroyed.clone(),
         );
         registry.register(
             "gateway_connected",

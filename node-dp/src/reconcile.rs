@@ -27,6 +27,7 @@ use cluster_registry::{
 use isthmus_daemon::{readiness::ReadyGuard, trace};
 use mesh_link::{event::Report, seat::Seat};
 use node_dp_core::{
+    departure::Departed,
     image::MapOp,
     plan::{Planner, Problem},
     replica::Replica,
@@ -89,6 +90,8 @@ pub(crate) struct Outputs {
     pub(crate) plan: watch::Sender<Option<Arc<TunnelPlan>>>,
     /// Whom to probe.
     pub(crate) targets: watch::Sender<Arc<Targets>>,
+    /// Backends that have departed, once the maps no longer lead to them.
+    pub(crate) departed: mpsc::Sender<BTreeSet<Departed>>,
 }
 
 /// The tunnels of the node, where it has any.
@@ -114,6 +117,8 @@ pub(crate) struct Reconcile<M> {
     needs_sweep: bool,
     plan: Arc<TunnelPlan>,
     problems: BTreeSet<(ServiceName, Problem)>,
+    /// Those that are still to be told of.
+    departed: BTreeSet<Departed>,
     inputs: Inputs,
     outputs: Outputs,
     next_compare: Instant,
@@ -154,6 +159,7 @@ impl<M: Maps> Reconcile<M> {
             needs_sweep: false,
             plan: Arc::default(),
             problems: BTreeSet::new(),
+            departed: BTreeSet::new(),
             inputs,
             outputs,
             next_compare: now + COMPARE_INTERVAL,
@@ -215,6 +221,7 @@ impl<M: Maps> Reconcile<M> {
         if self.next_devices <= now {
             self.next_devices = now + DEVICE_INTERVAL;
             self.follow_devices();
+            self.tell_departed();
         }
         if self.next_compare <= now {
             self.next_compare = now + COMPARE_INTERVAL;
@@ -311,9 +318,21 @@ impl<M: Maps> Reconcile<M> {
             self.begin_serving();
         }
         drop(view);
+        self.tell_departed();
         if self.dirty.is_empty() {
             self.note_problems();
             self.metrics.note_image(self.planner.image());
+        }
+    }
+
+    /// Passes on which backends have departed; what finds no place waits for the next time.
+    fn tell_departed(&mut self) {
+        self.departed.extend(self.planner.take_departed());
+        if self.departed.is_empty() {
+            return;
+        }
+        if let Ok(permit) = self.outputs.departed.try_reserve() {
+            permit.send(std::mem::take(&mut self.departed));
         }
     }
 

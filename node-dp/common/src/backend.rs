@@ -78,6 +78,13 @@ impl BackendValue {
         self
     }
 
+    /// The same backend, be it on this node or not.
+    #[must_use]
+    pub fn anywhere(mut self) -> Self {
+        self.flags &= !LOCAL;
+        self
+    }
+
     /// Whether it runs on this node.
     #[inline(always)]
     pub fn is_local(&self) -> bool {

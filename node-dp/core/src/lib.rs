@@ -13,6 +13,7 @@
 )]
 
 mod allocate;
+pub mod departure;
 pub mod diff;
 pub mod expiry;
 pub mod image;

@@ -25,11 +25,12 @@ use node_dp_common::{BackendValue, FrontendKey, LOCAL_CLUSTER, MemberKey, Servic
 
 use crate::{
     allocate::Allocations,
+    departure::{Departed, Departures},
     diff::diff,
     image::{Image, MapOp},
 };
 
-use backends::Here;
+use backends::{Candidates, Here};
 use frontends::{Wanted, frontends, unsupported};
 use near::Place;
 pub use problem::Problem;
@@ -50,6 +51,7 @@ pub struct Planner {
     /// Clusters that the view no longer names and that services may still use.
     leaving: BTreeSet<ClusterName>,
     problems: BTreeMap<ServiceName, Vec<Problem>>,
+    departures: Departures,
 }
 
 impl Planner {
@@ -64,6 +66,7 @@ impl Planner {
             claims: Claims::default(),
             leaving: BTreeSet::new(),
             problems: BTreeMap::new(),
+            departures: Departures::default(),
         }
     }
 
@@ -92,6 +95,12 @@ impl Planner {
     /// What stands between services and their definitions.
     pub fn problems(&self) -> &BTreeMap<ServiceName, Vec<Problem>> {
         &self.problems
+    }
+
+    /// The backends that have departed since this was last called: once the changes are made, nobody should stay connected
+    /// to them.
+    pub fn take_departed(&mut self) -> BTreeSet<Departed> {
+        self.departures.take()
     }
 
     /// Plans some services anew, and returns the changes that this makes, in order.
@@ -123,6 +132,7 @@ impl Planner {
         for frontend in held {
             if !planned.image.services.contains_key(&frontend) {
                 self.allocations.release_service(&frontend);
+                self.departures.forget(&frontend);
             }
         }
         for (name, problem) in planned.problems {
@@ -239,6 +249,7 @@ impl Planner {
         if dropped > 0 {
             problems.push(Problem::TooManyClusters { frontend, dropped });
         }
+        self.note_departures(id, wanted, service, &candidates);
         let affinity = wanted.affinity_timeout(service);
         let mut values = Vec::new();
         for group in groups {
@@ -286,6 +297,21 @@ impl Planner {
             .sources
             .extend(ranges.iter().map(|range| (id, range.trunc())));
         image.services.insert(frontend, value);
+    }
+
+    fn note_departures(
+        &mut self,
+        id: u32,
+        wanted: Wanted<'_>,
+        service: &MergedService,
+        candidates: &BTreeMap<ClusterName, Candidates>,
+    ) {
+        let before = self.image.service(id).map(|(_, b)| b.anywhere());
+        let after = candidates.values().flat_map(|c| &c.backends);
+        let after = after.map(|backend| backend.anywhere()).collect();
+        let is_there = |backend: &BackendValue| backends::is_known(service, wanted, backend);
+        self.departures
+            .note(wanted.frontend, before, &after, is_there);
     }
 
     fn here<'a>(&'a self, view: &'a View) -> Here<'a> {

@@ -89,6 +89,27 @@ async fn maps_are_put_to_use_once_however_many_snapshots_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_that_departs_is_told_of_once_the_maps_no_longer_lead_to_it() {
+    let maps = FakeMaps::default();
+    let mut rig = Rig::start(&maps, TunnelKind::None);
+    let leaving = endpoint("east", "s1", "10.1.0.2");
+    rig.sync(vec![
+        service("east", "s1", "10.96.0.1"),
+        endpoint("east", "s1", "10.1.0.1"),
+        leaving.clone(),
+    ])
+    .await;
+    assert!(rig.departed.try_recv().is_err());
+
+    rig.change(vec![gone(leaving)]).await;
+
+    let departed = rig.departed.try_recv().unwrap();
+    let backends: Vec<String> = departed.iter().map(|d| d.backend.to_string()).collect();
+    assert_eq!(backends, ["10.1.0.2:8080"]);
+    assert_eq!(maps.image().backends.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_learns_its_zone_plans_its_services_anew() {
     let maps = FakeMaps::default();
     let rig = Rig::start(&maps, TunnelKind::None);

@@ -13,5 +13,6 @@ mod life;
 mod maps;
 mod network;
 mod packets;
+mod stale;
 mod tcp;
 mod udp;

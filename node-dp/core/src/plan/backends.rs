@@ -75,6 +75,18 @@ pub(super) fn of(
     ending.collect()
 }
 
+/// Whether any endpoint of a frontend, in whichever condition, stands for a backend.
+pub(super) fn is_known(
+    service: &MergedService,
+    wanted: Wanted<'_>,
+    backend: &BackendValue,
+) -> bool {
+    wanted.endpoints(service).any(|(_, endpoints)| {
+        let endpoint = endpoints.get(&backend.address());
+        endpoint.is_some_and(|endpoint| number(endpoint, wanted.port) == Some(backend.port()))
+    })
+}
+
 /// The backends that serve in some way with their endpoints, by cluster; none of them is empty.
 fn those<'a>(
     service: &'a MergedService,

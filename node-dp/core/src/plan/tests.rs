@@ -6,7 +6,7 @@ mod imports;
 mod random;
 mod world;
 
-use cluster_registry::service::ClusterAffinity;
+use cluster_registry::{endpoint::Conditions, service::ClusterAffinity};
 use node_dp_common::{ClusterState, ClusterValue, MAX_GROUPS, select};
 
 use super::*;
@@ -47,6 +47,32 @@ fn an_endpoint_more_touches_only_its_own_keys() {
 
     let labels: Vec<_> = ops.iter().map(MapOp::label).collect();
     assert_eq!(labels, ["put-backend", "put-service"]);
+}
+
+#[test]
+fn a_backend_departs_when_its_endpoint_goes_and_not_when_it_terminates() {
+    let mut world = World::new();
+    world.service("web", "10.0.1.1");
+    world.endpoint("east", "web", "10.1.0.1");
+    world.endpoint("east", "web", "10.1.0.2");
+    let (mut planner, _) = world.planner();
+    let terminating = Conditions {
+        ready: false,
+        serving: true,
+        terminating: true,
+    };
+
+    world.endpoint_in("east", "web", "10.1.0.1", terminating);
+    world.update(&mut planner, &["web"]);
+    assert_eq!(planner.take_departed(), BTreeSet::new());
+
+    world.no_endpoint("east", "web", "10.1.0.1");
+    world.update(&mut planner, &["web"]);
+    let departed = Departed {
+        frontend: FrontendKey::new(ip("10.0.1.1"), 80, 6),
+        backend: BackendValue::new(ip("10.1.0.1"), 8080),
+    };
+    assert_eq!(planner.take_departed(), [departed].into());
 }
 
 #[test]

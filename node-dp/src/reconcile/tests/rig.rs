@@ -29,6 +29,7 @@ pub(super) struct Rig {
     pub(super) metrics: Metrics,
     pub(super) plan: watch::Receiver<Option<Arc<TunnelPlan>>>,
     pub(super) targets: watch::Receiver<Arc<Targets>>,
+    pub(super) departed: mpsc::Receiver<BTreeSet<Departed>>,
     session: SessionId,
     replica: &'static str,
     incarnation: Incarnation,
@@ -63,7 +64,9 @@ impl Rig {
             requests,
             shutdown: shutdown.clone(),
         };
+        let (departed_tx, departed) = mpsc::channel(1);
         let outputs = Outputs {
+            departed: departed_tx,
             plan: plan_tx,
             targets: targets_tx,
         };
@@ -91,6 +94,7 @@ impl Rig {
             metrics,
             plan,
             targets,
+            departed,
             session: SessionId::next(),
             replica: "a",
             incarnation: Incarnation(1),

@@ -1,0 +1,212 @@
+//! Destroys sockets whose backend is gone, so that their owners hear of it at once and connect anew.
+//!
+//! The kernel is asked by sock_diag, which sees one network namespace: a thread goes through those of all processes whose
+//! sockets see services. Which frontend a socket dialled stands in `REV_NAT` for TCP, and on the socket itself for UDP. Only what was connected through a frontend is destroyed; who dialled a pod itself keeps on.
+
+mod diag;
+mod namespaces;
+mod owners;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::PathBuf,
+    thread,
+};
+
+use aya::maps::{HashMap, MapData, SkStorage};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt,
+            socket, sockopt::ReceiveTimeout,
+        },
+        time::TimeVal,
+    },
+};
+use node_dp_common::{Address, PeerValue, Port, RevNatKey, RevNatValue};
+use node_dp_core::departure::Departed;
+
+use super::Feature;
+use diag::{Connected, Said};
+use namespaces::{Namespace, Namespaces};
+
+const TCP: u8 = libc::IPPROTO_TCP as u8;
+
+const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
+
+/// The kernel answers at once; who waits longer would wait for ever.
+const PATIENCE: TimeVal = TimeVal::new(5, 0);
+
+/// The kernel writes at most so many bytes at once.
+const BUFFER: usize = 32 * 1024;
+
+/// The clients' sockets and which frontends they dialled.
+pub struct Connections {
+    pub(super) rev_nat: HashMap<MapData, RevNatKey, RevNatValue>,
+    pub(super) peers: SkStorage<MapData, PeerValue>,
+    pub(super) cgroup: PathBuf,
+}
+
+/// The frontends that have lost a backend, by the backend's address, port and protocol.
+type Lost = BTreeMap<(Address, Port, u8), BTreeSet<(Address, Port)>>;
+
+impl Connections {
+    /// Destroys the sockets that are connected to departed backends through the frontends that lost them; returns how many.
+    pub fn destroy(&self, departed: &BTreeSet<Departed>) -> io::Result<usize> {
+        let mut lost = Lost::new();
+        for Departed { frontend, backend } in departed {
+            let (address, port) = backend.parts();
+            let frontends = lost.entry((address, port, frontend.protocol()));
+            frontends.or_default().insert(frontend.parts());
+        }
+        let namespaces = Namespaces::of(&self.cgroup)?;
+        // A thread of its own, as it does not return to the namespace that it comes from.
+        thread::scope(|scope| {
+            let through_all = || {
+                let mut count = 0;
+                for namespace in namespaces.iter() {
+                    setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
+                    count += self.destroy_in(namespace, &lost)?;
+                }
+                Ok(count)
+            };
+            let visitor = scope.spawn(through_all);
+            visitor
+                .join()
+                .map_err(|_panic| io::Error::other("the thread that destroys sockets panicked"))?
+        })
+    }
+
+    /// Destroys the sockets of a namespace, in which the thread is.
+    fn destroy_in(&self, namespace: &Namespace, lost: &Lost) -> io::Result<usize> {
+        let socket = diag_socket()?;
+        let protocols: BTreeSet<u8> = lost.keys().map(|(_, _, protocol)| *protocol).collect();
+        let kinds = protocols.into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
+        let mut count = 0;
+        for (family, protocol) in kinds {
+            let mut connected = ask(&socket, &diag::list(family, protocol))?;
+            connected.retain(|connected| {
+                let (address, port) = connected.destination();
+                lost.contains_key(&(address, port, protocol))
+            });
+            let dialled = self.dialled(namespace, protocol, &connected);
+            for (connected, frontend) in connected.iter().zip(dialled) {
+                let (address, port) = connected.destination();
+                let frontends = lost.get(&(address, port, protocol));
+                let has_lost = |frontend: RevNatValue| {
+                    frontends.is_some_and(|frontends| frontends.contains(&frontend.parts()))
+                };
+                if frontend.is_some_and(has_lost) {
+                    count += usize::from(destroy(&socket, connected, protocol)?);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Which frontend each of some sockets dialled to get where it is connected to, if any.
+    fn dialled(
+        &self,
+        namespace: &Namespace,
+        protocol: u8,
+        connected: &[Connected],
+    ) -> Vec<Option<RevNatValue>> {
+        if protocol == TCP {
+            let dialled = connected.iter().map(|connected| {
+                let (address, port) = connected.destination();
+                let key = RevNatKey::new(connected.cookie(), address, port, protocol);
+                self.rev_nat.get(&key, 0).ok()
+            });
+            return dialled.collect();
+        }
+        let inodes = connected.iter().map(|connected| connected.inode).collect();
+        let sockets = owners::sockets(&namespace.processes, &inodes);
+        let dialled = connected.iter().map(|connected| {
+            let peer = self.peers.get(sockets.get(&connected.inode)?, 0).ok()?;
+            let (address, port) = connected.destination();
+            peer.frontend_of(address, port)
+        });
+        dialled.collect()
+    }
+
+    /// What becomes of sockets whose backend is gone, for the status.
+    pub(super) fn feature(&self) -> Feature {
+        let (chosen, reason) = match self.means() {
+            Ok(true) => (
+                "destroyed",
+                "the kernel has INET_DIAG_DESTROY, and the agent can enter the pods' network namespaces",
+            ),
+            Ok(false) => (
+                "destroyed in the node's own network namespace",
+                "the agent does not see the pods' processes: it is not in the node's PID namespace",
+            ),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                ("left alone", "the kernel lacks INET_DIAG_DESTROY")
+            }
+            Err(_) => (
+                "left alone",
+                "the agent may not enter network namespaces or destroy sockets (CAP_SYS_ADMIN, CAP_NET_ADMIN)",
+            ),
+        };
+        Feature {
+            name: "stale-sockets",
+            chosen,
+            reason,
+        }
+    }
+
+    /// Tries what destroying needs, with no socket; whether all processes are seen.
+    fn means(&self) -> io::Result<bool> {
+        let namespaces = Namespaces::of(&self.cgroup)?;
+        let own = std::fs::File::open("/proc/self/ns/net")?;
+        let entered = thread::spawn(move || setns(own.as_fd(), CloneFlags::CLONE_NEWNET));
+        entered
+            .join()
+            .map_err(|_panic| io::Error::other("the thread that enters a namespace panicked"))??;
+        let socket = diag_socket()?;
+        match ask(&socket, &diag::destroy_nothing()) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+            Ok(_) | Err(_) => Ok(!namespaces.are_hidden),
+        }
+    }
+}
+
+fn diag_socket() -> io::Result<OwnedFd> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
+    setsockopt(&socket, ReceiveTimeout, &PATIENCE)?;
+    Ok(socket)
+}
+
+/// Sends a request and reads the answers up to the last.
+fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<Connected>> {
+    send(socket.as_raw_fd(), request, MsgFlags::empty())?;
+    let mut connected = Vec::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        for said in diag::read(&buffer[..length]) {
+            match said {
+                Said::Socket(socket) => connected.push(socket),
+                Said::Done | Said::Answer(0) => return Ok(connected),
+                Said::Answer(number) => return Err(io::Error::from_raw_os_error(number)),
+            }
+        }
+    }
+}
+
+/// Destroys a socket; false if it is gone already.
+fn destroy(socket: &OwnedFd, connected: &Connected, protocol: u8) -> io::Result<bool> {
+    match ask(socket, &diag::destroy(connected, protocol)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
