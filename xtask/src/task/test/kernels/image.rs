@@ -34,7 +34,7 @@ const MODULES: [&str; 6] = [
 ];
 
 /// Programs of this machine that run in the guest.
-const PROGRAMS: [&str; 3] = ["ip", "wg", "kmod"];
+const PROGRAMS: [&str; 4] = ["ip", "tc", "wg", "kmod"];
 
 /// A kernel that can be booted.
 #[derive(Debug)]
