@@ -6,10 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::{Ipv6Addr, SocketAddr},
     path::Path,
-    str::FromStr,
     sync::{Arc, atomic::AtomicU16},
     time::{Duration, SystemTime},
 };
@@ -26,6 +24,7 @@ mod error;
 mod kernel;
 mod key;
 mod link;
+mod mode;
 mod mtu;
 mod peers;
 mod routes;
@@ -43,6 +42,7 @@ pub use error::{ConfigureError, OpenError, SetKeyError, UninstallError};
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
 pub use link::LinkError;
+pub use mode::{Implementation, Mode, ParseModeError};
 pub use node_dp_core::tunnel::mtu::MAX_MTU;
 pub use routes::{RouteChanges, RouteError};
 pub use userspace::{OpenTunError, UserspaceError};
@@ -58,60 +58,6 @@ const MAX_DEVICE_BYTES: usize = 15;
 /// Sent from the moment a peer is added, they make a restarted agent shake hands at once with peers that still encrypt
 /// to its former session, and keep the state of firewalls in between: 25 s is what the WireGuard manual advises.
 const KEEPALIVE_SECONDS: u16 = 25;
-
-/// Which implementation the operator asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// The kernel's if it has one, else the embedded one.
-    Auto,
-    /// The kernel's or none.
-    Kernel,
-    /// The embedded one.
-    Userspace,
-}
-
-/// The text is not a [`Mode`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is none of 'auto', 'kernel' and 'userspace'")]
-pub struct ParseModeError(String);
-
-impl FromStr for Mode {
-    type Err = ParseModeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "kernel" => Ok(Self::Kernel),
-            "userspace" => Ok(Self::Userspace),
-            _ => Err(ParseModeError(text.to_owned())),
-        }
-    }
-}
-
-/// Which implementation carries the tunnels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Implementation {
-    /// The kernel's WireGuard, configured over generic netlink.
-    Kernel,
-    /// WireGuard in the agent, over a TUN device.
-    Userspace,
-}
-
-impl Implementation {
-    /// Its name in the status and in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Userspace => "userspace",
-        }
-    }
-}
-
-impl fmt::Display for Implementation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
-    }
-}
 
 /// What a tunnel device is opened with.
 #[derive(Debug, Clone)]
@@ -173,7 +119,7 @@ impl Tunnel {
         check_device(&config.device)?;
         let netlink = link::connect().map_err(OpenError::Netlink)?;
         let public_key = config.private_key.public_key();
-        let (use_kernel, reason) = choose(config.mode).await?;
+        let (use_kernel, reason) = mode::choose(config.mode).await?;
         let first_mtu = config.mtu.min(FIRST_MTU);
         let mtu = Arc::new(AtomicU16::new(first_mtu));
         let inner = if use_kernel {
@@ -392,20 +338,5 @@ fn check_device(name: &str) -> Result<(), OpenError> {
         Ok(())
     } else {
         Err(OpenError::BadDevice(name.to_owned()))
-    }
-}
-
-/// Whether to use the kernel's, and why.
-async fn choose(mode: Mode) -> Result<(bool, String), OpenError> {
-    let asked = "asked for".to_owned();
-    match mode {
-        Mode::Auto => Ok(match kernel::is_there().await {
-            Ok(true) => (true, "the kernel has WireGuard".to_owned()),
-            Ok(false) => (false, "the kernel has no WireGuard".to_owned()),
-            Err(error) => (false, format!("the kernel can't be asked: {error}")),
-        }),
-        Mode::Kernel if kernel::is_there().await? => Ok((true, asked)),
-        Mode::Kernel => Err(OpenError::NoKernelWireguard),
-        Mode::Userspace => Ok((false, asked)),
     }
 }
