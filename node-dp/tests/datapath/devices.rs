@@ -214,7 +214,7 @@ fn a_device_that_comes_later_or_comes_back_is_served() {
 #[test]
 #[ignore = "needs root"]
 fn a_device_without_a_hardware_address_is_served_as_a_tunnel_is() {
-    for attachment in [Attachment::Tcx, Attachment::Clsact] {
+    for attachment in attachments() {
         let node = Node::new();
         node.run(|| {
             ip("tuntap add tunnel0 mode tun");

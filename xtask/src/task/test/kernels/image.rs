@@ -24,13 +24,15 @@ use crate::task::command::{command, output, run};
 const INIT: &str = include_str!("init.sh");
 
 /// Modules that the tests ask for; what these need in turn comes with them.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 8] = [
     "wireguard",
     "tun",
     "veth",
     "sch_ingress",
     "cls_bpf",
     "ip6_udp_tunnel",
+    "tcp_diag",
+    "udp_diag",
 ];
 
 /// Programs of this machine that run in the guest.
