@@ -5,14 +5,16 @@
 //! | dialer | the session with the gateway | on shutdown |
 //! | announce | what this node announces | on shutdown |
 //! | departures | clients' sockets whose backend is gone | on shutdown, or with reconcile |
+//! | health | servers that tell load balancers of the node's endpoints | on shutdown |
 //! | upkeep | table of flows, the node's addresses in the maps | on shutdown |
 //! | reconcile | replica, planner, maps | on shutdown, or with the dialer |
 //! | device | tunnel device, routes, prober | on shutdown |
 //! | admin | health, metrics, status | on shutdown |
 
+mod spawn;
+
 use std::{
-    collections::BTreeSet,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -22,7 +24,6 @@ use anyhow::{Context as _, ensure};
 use certs::{credentials::Credentials, identity::SpiffeId};
 use cluster_registry::node;
 use isthmus_daemon::{
-    admin::{self, AdminState},
     readiness::Readiness,
     shutdown,
     telemetry::{self, TelemetryConfig},
@@ -37,8 +38,7 @@ use mesh_link::{
         start_instance,
     },
 };
-use node_dp_core::{departure::Departed, probe_address::probe_address, tunnel::Tunnels};
-use prometheus_client::registry::Registry;
+use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -48,14 +48,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     announce::Announce,
     config::Config,
-    datapath::{Datapath, DatapathConfig, Feature, Upkeep},
-    departures::DeparturesTask,
+    datapath::{Datapath, DatapathConfig, Feature},
     device::{Device, DeviceSettings, Keys, StatusRequest},
     metrics::Metrics,
     reconcile::{Inputs, Outputs, Reconcile, Snapshot, TunnelSide},
     status::StatusSource,
     tunnel::{self, Implementation, Tunnel},
-    upkeep::UpkeepTask,
 };
 
 /// How many reports of the session may wait: beyond, the gateway is not read, and it conflates.
@@ -63,12 +61,6 @@ const REPORT_DEPTH: usize = 64;
 
 /// How many questions for the status may wait.
 const REQUEST_DEPTH: usize = 8;
-
-/// Where another tunnel key is asked for.
-const ROTATE_PATH: &str = "/v1/tunnel/rotate-key";
-
-/// How many sets of departed backends may wait: beyond, they are told together.
-const DEPARTED_DEPTH: usize = 4;
 
 /// Runs the agent until a signal ends it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -109,6 +101,7 @@ struct Opened {
     credentials: Credentials,
     public_key: node::PublicKey,
     listener: TcpListener,
+    healthz: Option<TcpListener>,
     datapath: Datapath,
     tunnel: Option<(DeviceSettings, Tunnel)>,
 }
@@ -118,9 +111,11 @@ impl Opened {
         let credentials = load_credentials(config)?;
         let key =
             tunnel::load_or_create_key(&config.state_dir).context("loading the node's key")?;
-        let listener = TcpListener::bind(config.admin_listen)
-            .await
-            .with_context(|| format!("listening on {}", config.admin_listen))?;
+        let listener = listen(config.admin_listen).await?;
+        let healthz = match config.healthz_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let (datapath, adoption) = Datapath::open(DatapathConfig {
             bpffs: config.bpffs.clone(),
             devices: config.served_devices(),
@@ -132,6 +127,7 @@ impl Opened {
             credentials,
             public_key: key.public_key(),
             listener,
+            healthz,
             datapath,
             tunnel: open_tunnel(config, &key).await?,
         })
@@ -181,11 +177,12 @@ async fn start(
         shutdown: shutdown.clone(),
     };
     let outputs = Outputs {
+        checks: spawn::health(&tasks, opened.healthz.take(), readiness, shutdown),
         plan: plan_tx,
         targets: targets_tx,
-        departed: spawn_departures(&tasks, &mut opened.datapath, &metrics, shutdown),
+        departed: spawn::departures(&tasks, &mut opened.datapath, &metrics, shutdown),
     };
-    spawn_upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
+    spawn::upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
     let reconcile = Reconcile::open(
         (config.cluster.clone(), config.node.clone()),
         opened.datapath,
@@ -213,7 +210,7 @@ async fn start(
     let channels = (status_tx, config.tunnel.map(|_| device_tx));
     let status = status_source(&config, readiness, features, channels);
     let admin = (opened.listener, rotate_tx);
-    spawn_admin(&tasks, admin, status, &metrics, shutdown);
+    spawn::admin(&tasks, admin, status, &metrics, shutdown);
     let session = (opened.credentials, announced, reports_tx);
     spawn_session(&tasks, &config, session, shutdown)?;
     Ok(tasks)
@@ -234,6 +231,12 @@ fn status_source(
         reconcile,
         device,
     }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))
 }
 
 fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
@@ -270,69 +273,6 @@ async fn open_tunnel(
     };
     let tunnel = settings.open().await.context("opening the tunnel")?;
     Ok(Some((settings, tunnel)))
-}
-
-/// Only a node with devices to serve has flows and needs its addresses.
-fn spawn_upkeep(
-    tasks: &TaskTracker,
-    config: &Config,
-    upkeep: Option<Upkeep>,
-    shutdown: &CancellationToken,
-) {
-    let (Some(device), Some(upkeep)) = (config.devices.first().cloned(), upkeep) else {
-        return;
-    };
-    let task = UpkeepTask {
-        upkeep,
-        device,
-        tunnel_addresses: config.tunnel_addresses.clone(),
-        shutdown: shutdown.clone(),
-    };
-    tasks.spawn(task.run());
-}
-
-/// Whoever is told that backends have departed.
-fn spawn_departures(
-    tasks: &TaskTracker,
-    datapath: &mut Datapath,
-    metrics: &Metrics,
-    shutdown: &CancellationToken,
-) -> mpsc::Sender<BTreeSet<Departed>> {
-    let (departed_tx, departed) = mpsc::channel(DEPARTED_DEPTH);
-    if let Some(connections) = datapath.take_connections() {
-        let task = DeparturesTask {
-            connections,
-            departed,
-            metrics: metrics.clone(),
-            shutdown: shutdown.clone(),
-        };
-        tasks.spawn(task.run());
-    }
-    departed_tx
-}
-
-fn spawn_admin(
-    tasks: &TaskTracker,
-    (listener, rotate): (TcpListener, mpsc::Sender<()>),
-    status: StatusSource,
-    metrics: &Metrics,
-    shutdown: &CancellationToken,
-) {
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let readiness = status.readiness.clone();
-    let status = Arc::new(status);
-    let state = AdminState::new(Arc::new(registry), readiness, move || {
-        Arc::clone(&status).json()
-    })
-    // Where tunnels are off nobody takes it; where many ask at once, one will do.
-    .with_order(ROTATE_PATH, move || rotate.try_send(()).is_ok());
-    let shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        if let Err(error) = admin::serve(listener, state, shutdown).await {
-            tracing::error!(%error, "the admin server has ended");
-        }
-    });
 }
 
 /// Ways to the tasks that the status asks.

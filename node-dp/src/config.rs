@@ -155,6 +155,9 @@ pub struct Args {
         default_value = "127.0.0.1:9471"
     )]
     pub admin_listen: SocketAddr,
+    /// Where `/healthz` is served as kube-proxy does, for load balancers, as in `[::]:10256` [default: nowhere].
+    #[arg(long, env = "ISTHMUS_HEALTHZ_LISTEN", value_name = "ADDR")]
+    pub healthz_listen: Option<SocketAddr>,
     /// Where traces go (OTLP over gRPC).
     #[arg(long, env = "ISTHMUS_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
@@ -217,6 +220,8 @@ pub struct Config {
     pub probe: ProbeConfig,
     /// Where health, metrics and status are served.
     pub admin_listen: SocketAddr,
+    /// Where load balancers are told whether the node serves.
+    pub healthz_listen: Option<SocketAddr>,
     /// Where traces go.
     pub otlp_endpoint: Option<String>,
     /// How log lines look.
@@ -304,6 +309,7 @@ impl TryFrom<Args> for Config {
                 multiplier: args.probe_multiplier,
             },
             admin_listen: args.admin_listen,
+            healthz_listen: args.healthz_listen,
             otlp_endpoint: args.otlp_endpoint,
             log_format: args.log_format,
             shutdown_deadline: args.shutdown_deadline,
@@ -346,6 +352,7 @@ impl fmt::Display for Config {
             "probe-interval": format!("{}ms", self.probe.interval.as_millis()),
             "probe-multiplier": self.probe.multiplier,
             "admin-listen": self.admin_listen,
+            "healthz-listen": self.healthz_listen,
             "otlp-endpoint": self.otlp_endpoint,
             "log-format": self.log_format.to_string(),
             "shutdown-deadline": format!("{}ms", self.shutdown_deadline.as_millis()),

@@ -9,6 +9,7 @@ pub mod datapath;
 mod departures;
 mod device;
 mod filter;
+mod health;
 mod metrics;
 pub mod probe;
 mod reconcile;

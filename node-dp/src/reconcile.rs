@@ -9,6 +9,7 @@ mod maps;
 mod rule;
 mod session;
 mod snapshot;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -28,6 +29,7 @@ use isthmus_daemon::{readiness::ReadyGuard, trace};
 use mesh_link::{event::Report, seat::Seat};
 use node_dp_core::{
     departure::Departed,
+    health::Checks,
     image::MapOp,
     plan::{Planner, Problem},
     replica::Replica,
@@ -92,6 +94,8 @@ pub(crate) struct Outputs {
     pub(crate) targets: watch::Sender<Arc<Targets>>,
     /// Backends that have departed, once the maps no longer lead to them.
     pub(crate) departed: mpsc::Sender<BTreeSet<Departed>>,
+    /// What load balancers are told.
+    pub(crate) checks: watch::Sender<Arc<Checks>>,
 }
 
 /// The tunnels of the node, where it has any.
@@ -221,7 +225,7 @@ impl<M: Maps> Reconcile<M> {
         if self.next_devices <= now {
             self.next_devices = now + DEVICE_INTERVAL;
             self.follow_devices();
-            self.tell_departed();
+            self.tell();
         }
         if self.next_compare <= now {
             self.next_compare = now + COMPARE_INTERVAL;
@@ -318,21 +322,10 @@ impl<M: Maps> Reconcile<M> {
             self.begin_serving();
         }
         drop(view);
-        self.tell_departed();
+        self.tell();
         if self.dirty.is_empty() {
             self.note_problems();
             self.metrics.note_image(self.planner.image());
-        }
-    }
-
-    /// Passes on which backends have departed; what finds no place waits for the next time.
-    fn tell_departed(&mut self) {
-        self.departed.extend(self.planner.take_departed());
-        if self.departed.is_empty() {
-            return;
-        }
-        if let Ok(permit) = self.outputs.departed.try_reserve() {
-            permit.send(std::mem::take(&mut self.departed));
         }
     }
 

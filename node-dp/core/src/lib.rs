@@ -16,6 +16,7 @@ mod allocate;
 pub mod departure;
 pub mod diff;
 pub mod expiry;
+pub mod health;
 pub mod image;
 pub mod plan;
 mod prefix;

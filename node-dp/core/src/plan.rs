@@ -27,6 +27,7 @@ use crate::{
     allocate::Allocations,
     departure::{Departed, Departures},
     diff::diff,
+    health::{Checks, Told},
     image::{Image, MapOp},
 };
 
@@ -52,6 +53,7 @@ pub struct Planner {
     leaving: BTreeSet<ClusterName>,
     problems: BTreeMap<ServiceName, Vec<Problem>>,
     departures: Departures,
+    told: Told,
 }
 
 impl Planner {
@@ -67,6 +69,7 @@ impl Planner {
             leaving: BTreeSet::new(),
             problems: BTreeMap::new(),
             departures: Departures::default(),
+            told: Told::default(),
         }
     }
 
@@ -97,6 +100,11 @@ impl Planner {
         &self.problems
     }
 
+    /// What load balancers are told of the node's own endpoints.
+    pub fn checks(&self) -> Checks {
+        self.told.checks()
+    }
+
     /// The backends that have departed since this was last called: once the changes are made, nobody should stay connected
     /// to them.
     pub fn take_departed(&mut self) -> BTreeSet<Departed> {
@@ -116,6 +124,9 @@ impl Planner {
         let mut held = released;
         for name in &names {
             self.problems.remove(name);
+            if self.serves_outside {
+                self.told.update(view, name, (&view.cluster, &self.node));
+            }
             let Some(service) = view.services.get(name) else {
                 continue;
             };

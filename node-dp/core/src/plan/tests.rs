@@ -2,6 +2,7 @@
 
 mod contested;
 mod golden;
+mod health;
 mod imports;
 mod random;
 mod world;

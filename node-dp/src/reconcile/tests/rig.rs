@@ -67,6 +67,7 @@ impl Rig {
         let (departed_tx, departed) = mpsc::channel(1);
         let outputs = Outputs {
             departed: departed_tx,
+            checks: watch::channel(Arc::default()).0,
             plan: plan_tx,
             targets: targets_tx,
         };

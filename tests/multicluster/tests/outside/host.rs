@@ -1,7 +1,7 @@
 //! A host that is in no cluster: a network namespace beside the nodes', whose processes no socket hook of a node sees.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     process::{Command, Output},
 };
@@ -85,7 +85,7 @@ impl<'a> Host<'a> {
         let family = if address.is_ipv6() { "6" } else { "4" };
         let said = match protocol {
             Protocol::Tcp(port) => {
-                let url = format!("http://{}/", std::net::SocketAddr::new(address, port));
+                let url = format!("http://{}/", SocketAddr::new(address, port));
                 self.run(&["curl", "--silent", "--fail", "--max-time", "2", &url])
             }
             Protocol::Udp(port) => {
@@ -104,6 +104,23 @@ impl<'a> Host<'a> {
             answer["cluster"].as_str()?.to_owned(),
             client.to_canonical(),
         ))
+    }
+
+    /// The status of the answer to an HTTP request; 0 without an answer.
+    pub(crate) fn status_of(&self, address: SocketAddr, path: &str) -> u16 {
+        let url = format!("http://{address}{path}");
+        let argv = [
+            "curl",
+            "-s",
+            "-m",
+            "2",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+        ];
+        let said = self.run(&[&argv[..], &[&url]].concat());
+        String::from_utf8_lossy(&said.stdout).parse().unwrap_or(0)
     }
 
     fn run(&self, argv: &[&str]) -> Output {

@@ -6,7 +6,10 @@
 mod host;
 mod manifest;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use multicluster::{Lab, Options, Target, Topology, wait_for};
 
@@ -19,6 +22,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// What stands for clients towards other clusters: within the prefix of n1's pods, and no pod's.
 const TUNNEL_V4: &str = "10.1.1.254";
 const TUNNEL_V6: &str = "fd00:10:1:1::254";
+
+/// Where a node says whether it serves.
+const HEALTHZ_PORT: u16 = 10_256;
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +117,35 @@ fn a_host_outside_reaches_every_kind_of_frontend_wherever_the_backend_is() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_load_balancer_learns_which_nodes_have_endpoints_and_which_serve() {
+    let lab = lab("outsidehealth");
+    let host = Host::join(&lab);
+    let web = Web {
+        affinity: Affinity::Local,
+        policy: Policy::Local,
+    };
+    lab.write_manifest("east", "web.yaml", &web.manifest())
+        .unwrap();
+
+    for (name, port, path, expected) in [
+        ("n1", manifest::HEALTH_PORT, "/", 503),
+        ("n2", manifest::HEALTH_PORT, "/", 200),
+        ("n1", HEALTHZ_PORT, "/healthz", 200),
+        ("n2", HEALTHZ_PORT, "/healthz", 200),
+    ] {
+        let node = lab.plan().node("east", name).unwrap();
+        for ip in [IpAddr::from(node.ipv4), node.ipv6.into()] {
+            let address = SocketAddr::new(ip, port);
+            wait_for(SOON, &format!("{expected} of {address}{path}"), || {
+                Ok((host.status_of(address, path) == expected).then_some(()))
+            })
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn the_status_names_the_devices_and_those_that_are_waited_for() {
     let mut topology = topology("outsidestatus");
     topology.clusters[0].agent_args = ["--device", "eth0,later0"].map(str::to_owned).into();
@@ -147,8 +182,10 @@ fn topology(name: &str) -> Topology {
 fn lab(name: &str) -> Lab {
     let mut topology = topology(name);
     let tunnel_addresses = format!("{TUNNEL_V4},{TUNNEL_V6}");
-    let args = ["--device", "eth0", "--tunnel-address", &tunnel_addresses];
-    topology.clusters[0].agent_args = args.map(str::to_owned).into();
+    let healthz = format!("[::]:{HEALTHZ_PORT}");
+    let mut args = vec!["--device", "eth0", "--tunnel-address", &tunnel_addresses];
+    args.extend(["--healthz-listen", &healthz]);
+    topology.clusters[0].agent_args = args.into_iter().map(str::to_owned).collect();
     Lab::up(&topology, &Options::default()).unwrap()
 }
 

@@ -10,6 +10,9 @@ pub(crate) const EXTERNAL_V6: &str = "2001:db8:113::7";
 pub(crate) const NODE_PORT_TCP: u16 = 30_080;
 pub(crate) const NODE_PORT_UDP: u16 = 30_007;
 
+/// Where load balancers ask for its local endpoints.
+pub(crate) const HEALTH_PORT: u16 = 32_100;
+
 /// Which cluster's backends are preferred.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Affinity {
@@ -64,6 +67,7 @@ metadata:
 spec:
   type: LoadBalancer
   externalTrafficPolicy: {policy}
+  healthCheckNodePort: {HEALTH_PORT}
   externalIPs: ["{EXTERNAL_V4}", "{EXTERNAL_V6}"]
   selector:
     app: web

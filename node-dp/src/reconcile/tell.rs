@@ -1,0 +1,26 @@
+//! Passes on what follows from a plan besides the maps: who has departed, and what load balancers are told.
+
+use std::sync::Arc;
+
+use super::{Maps, Reconcile};
+
+impl<M: Maps> Reconcile<M> {
+    /// Passes on what is new; what finds no place waits for the next time.
+    pub(super) fn tell(&mut self) {
+        let checks = self.planner.checks();
+        self.outputs.checks.send_if_modified(|told| {
+            let is_new = **told != checks;
+            if is_new {
+                *told = Arc::new(checks);
+            }
+            is_new
+        });
+        self.departed.extend(self.planner.take_departed());
+        if self.departed.is_empty() {
+            return;
+        }
+        if let Ok(permit) = self.outputs.departed.try_reserve() {
+            permit.send(std::mem::take(&mut self.departed));
+        }
+    }
+}
