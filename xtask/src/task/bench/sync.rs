@@ -44,6 +44,7 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
     print("epoch_resync_ms", "ms", "epoch_resync_ms", epoch)?;
     print("epoch_resync_cpu_ms", "ms", "epoch_resync_cpu_ms", cpu)?;
     print("epoch_resync_bytes", "B", "epoch_resync_bytes", epoch)?;
+    memory(loads, times, report)?;
     for backends in [10, 5000] {
         let mut found = BTreeMap::new();
         loads.measure("peer", (2, backends), &mut found)?;
@@ -60,6 +61,18 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
         report.print(&Line::new(GROUP, metric, "ms").note(NEEDS_NODE))?;
     }
     Ok(())
+}
+
+/// The memory of a full sync at its height.
+fn memory(loads: Loads<'_>, times: usize, report: Report) -> anyhow::Result<()> {
+    let mut found = BTreeMap::new();
+    for _ in 0..times {
+        loads.measure("memory", (500, 500), &mut found)?;
+    }
+    let extra = found.remove("full_sync_extra_mib").unwrap_or_default();
+    let note = "the most memory during a sync of 250,000 endpoints, less that before and what they take as they stand; both ends";
+    let line = Line::new(GROUP, "full_sync_extra_mib", "MiB").note(note);
+    report.print(&line.samples(&extra))
 }
 
 /// 250 peers, and changes of all of them.

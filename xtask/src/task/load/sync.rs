@@ -4,6 +4,7 @@
 mod crowd;
 mod ends;
 mod handshakes;
+mod memory;
 mod pace;
 mod relay;
 mod stamps;
@@ -28,6 +29,8 @@ use super::usage::cpu_time;
 pub(crate) enum Measure {
     /// One peer: all that it has, one change at a time, and what a reconnect finds.
     Peer,
+    /// What the first sync of one peer takes of memory at its height.
+    Memory,
     /// The most changes a second that one peer's session carries in time.
     Sustained,
     /// As many peers as one gateway may have, with changes of all.
@@ -80,6 +83,7 @@ pub(crate) fn run(measure: Measure, size: Size) -> anyhow::Result<()> {
         .context("starting the runtime")?;
     let found = match measure {
         Measure::Peer => runtime.block_on(peer(size)),
+        Measure::Memory => runtime.block_on(memory::extra(size)),
         Measure::Sustained => runtime.block_on(pace::sustained(size)),
         Measure::Peers => runtime.block_on(pace::peers(size)),
         Measure::Subscribers => runtime.block_on(crowd::subscribers(size)),

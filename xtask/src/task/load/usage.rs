@@ -13,11 +13,30 @@ use nix::sys::{
 
 /// The memory of this process that is its own (`RssAnon`), in bytes.
 pub(super) fn resident_bytes() -> anyhow::Result<f64> {
+    status("RssAnon")
+}
+
+/// All memory that this process has (`VmRSS`), in bytes.
+pub(super) fn total_resident_bytes() -> anyhow::Result<f64> {
+    status("VmRSS")
+}
+
+/// The most memory that this process has had since the last [`reset_peak`] (`VmHWM`), in bytes.
+pub(super) fn peak_bytes() -> anyhow::Result<f64> {
+    status("VmHWM")
+}
+
+/// Lets the most memory count from now on.
+pub(super) fn reset_peak() -> anyhow::Result<()> {
+    fs::write("/proc/self/clear_refs", "5").context("writing /proc/self/clear_refs")
+}
+
+fn status(field: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let line = status
+    let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.context("the kernel says no RssAnon")?;
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = kib.with_context(|| format!("the kernel says no {field}"))?;
     let kib: f64 = kib.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024.0)
 }

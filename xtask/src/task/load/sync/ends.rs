@@ -13,7 +13,7 @@ use cluster_registry::{
     link::LinkSpec,
     name::ClusterName,
     registry::Registry,
-    resource::{Resource, ResourceId},
+    resource::{Key, Resource, ResourceId},
     store::{Cursor, Epoch, Revision, Store},
 };
 use mesh_gateway_core::{convert::encode_for_digest, question::Reader};
@@ -157,14 +157,29 @@ impl Subscriber {
         publisher: &Publisher,
         address: SocketAddr,
     ) -> anyhow::Result<()> {
-        let mut link = LinkSpec::new(publisher.cluster.clone());
-        link.limits.endpoints = usize::MAX;
-        link.limits.services = usize::MAX;
-        self.registry.add_peer(&link);
+        self.link(&publisher.cluster);
         let mut dialer = dialer(world, &publisher.cluster, address, self.events.clone())?;
         dialer.compares = true;
         tokio::spawn(dialer.run(CancellationToken::new()));
         Ok(())
+    }
+
+    /// Lets a cluster announce as much as it has.
+    pub(super) fn link(&mut self, cluster: &ClusterName) {
+        let mut link = LinkSpec::new(cluster.clone());
+        link.limits.endpoints = usize::MAX;
+        link.limits.services = usize::MAX;
+        self.registry.add_peer(&link);
+    }
+
+    /// Takes what a cluster announces, without a session.
+    pub(super) fn hear(&mut self, cluster: &ClusterName, id: ResourceId, value: Resource) {
+        let key = Key {
+            cluster: cluster.clone(),
+            id,
+        };
+        // All is granted.
+        drop(self.registry.handle_import(cluster, key, Some(value), None));
     }
 
     /// Ends the session, which is dialled anew.

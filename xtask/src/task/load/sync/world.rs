@@ -92,19 +92,30 @@ pub(super) fn gateway(cluster: &ClusterName) -> anyhow::Result<SpiffeId> {
 /// A registry of one cluster that shares everything it holds.
 pub(super) fn registry(number: u32, epoch: Epoch, size: Size) -> anyhow::Result<Registry> {
     let mut registry = Registry::new(west(number)?, epoch, epoch);
+    for_each_resource(number, size, |id, value| {
+        registry.apply_local(&id, Some(value), None);
+    })?;
+    Ok(registry)
+}
+
+/// All that a cluster shares, by service.
+pub(super) fn for_each_resource(
+    number: u32,
+    size: Size,
+    mut take: impl FnMut(ResourceId, Resource),
+) -> anyhow::Result<()> {
     for service in 0..size.services {
         let mut value = Service::default();
         value.sharing.global = true;
         value.sharing.shared = true;
         let id = ResourceId::Service(service_name(service)?);
-        registry.apply_local(&id, Some(value.into()), None);
+        take(id, value.into());
         for backend in 0..size.backends {
             let pod = Pod::new(number, service, backend, size);
-            let (id, value) = (pod.id()?, pod.endpoint(None)?);
-            registry.apply_local(&id, Some(value), None);
+            take(pod.id()?, pod.endpoint(None)?);
         }
     }
-    Ok(registry)
+    Ok(())
 }
 
 /// The ports of services, as they are used most: by name and number.
