@@ -10,6 +10,7 @@ mod apiserver;
 mod cgroup;
 mod claim;
 pub mod client;
+pub mod collector;
 mod controller;
 mod cut;
 mod daemon;

@@ -1,5 +1,7 @@
 //! Group `sync`: what it costs to tell one peer everything, one change, and what it missed.
 
+mod map;
+
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, bail};
@@ -8,10 +10,9 @@ use crate::task::bench::report::{Line, Report};
 
 const GROUP: &str = "sync";
 
-/// What needs more than gateways, with the reason that is printed for it.
-const ELSEWHERE: [&str; 2] = ["change_to_map_p50_ms", "change_to_map_p99_ms"];
-
-const NEEDS_NODE: &str = "not run: this bench has no node whose maps a change would reach";
+/// Changes whose way to a node's maps is measured, also for a quick look.
+const TO_MAPS: usize = 300;
+const QUICK_TO_MAPS: usize = 200;
 
 /// Runs the group.
 pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Result<()> {
@@ -57,8 +58,23 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
     sustained(loads, report)?;
     subscribers(loads, report)?;
     handshakes(loads, report)?;
-    for metric in ELSEWHERE {
-        report.print(&Line::new(GROUP, metric, "ms").note(NEEDS_NODE))?;
+    to_maps(loads, report)
+}
+
+/// The way of a change through both gateways and an agent.
+fn to_maps(loads: Loads<'_>, report: Report) -> anyhow::Result<()> {
+    let changes = if loads.quick { QUICK_TO_MAPS } else { TO_MAPS };
+    let delays = map::delays(loads.programs, changes)?;
+    let source = "from the word of one cluster's source to the map write on each node of the other, by their traces";
+    let file = "the same from the writing of the manifest, which the source leaves alone for 20 ms after its last change";
+    let from = [
+        ("change_to_map_p50_ms", &delays.from_source, 0.5, source),
+        ("change_to_map_p99_ms", &delays.from_source, 0.99, source),
+        ("manifest_to_map_p50_ms", &delays.from_file, 0.5, file),
+    ];
+    for (metric, delays, share, note) in from {
+        let line = Line::new(GROUP, metric, "ms").note(note);
+        report.print(&line.quantile(delays, share))?;
     }
     Ok(())
 }

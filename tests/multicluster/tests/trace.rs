@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-mod collector;
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use multicluster::{BETWEEN_NODES, Client, Family, Lab, Options, Target, Topology, wait_for};
-
-use collector::{Collector, Span};
+use multicluster::{
+    BETWEEN_NODES, Client, Family, Lab, Options, Target, Topology,
+    collector::{Collector, Span},
+    wait_for,
+};
 
 /// Daemons send their spans every five seconds.
 const SOON: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ fn the_end_of_a_pod_in_west_is_one_trace_up_to_the_maps_of_easts_nodes() {
         cluster.agent_args = traced();
     }
     let lab = Lab::up(&topology, &Options::default()).unwrap();
-    let collector = Collector::start(lab.listen_between_nodes(OTLP_PORT).unwrap());
+    let collector = Collector::start(lab.listen_between_nodes(OTLP_PORT).unwrap()).unwrap();
     let client = Client::new(&lab, "east/client");
     client
         .wait_for_clusters(&["east", "west"], SOON, |c| {
@@ -62,7 +62,7 @@ fn chain_to_the_maps(spans: &[Span]) -> anyhow::Result<[Span; 5]> {
     let mut broken = "no gateway has sent an import".to_owned();
     for import in imports {
         let applied: Vec<_> = named(spans, "isthmus-agent", "apply change")
-            .filter(|span| is_child(span, import))
+            .filter(|span| span.is_child_of(import))
             .collect();
         let [first, second] = applied.as_slice() else {
             broken = format!("{import:?} has the applications {applied:?}");
@@ -83,11 +83,6 @@ fn named<'a>(spans: &'a [Span], service: &str, name: &str) -> impl Iterator<Item
 }
 
 fn parent_of<'a>(spans: &'a [Span], child: &Span) -> anyhow::Result<&'a Span> {
-    let parent = spans.iter().find(|span| is_child(child, span));
+    let parent = spans.iter().find(|span| child.is_child_of(span));
     parent.with_context(|| format!("the parent of {child:?} has not been sent"))
-}
-
-/// Whether a span is of the same trace as another and was caused by it.
-fn is_child(child: &Span, parent: &Span) -> bool {
-    child.trace_id == parent.trace_id && child.parent_id == parent.id
 }

@@ -2,9 +2,10 @@
 
 use std::{
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::{Context, Result};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -19,27 +20,32 @@ use tonic::{
 };
 
 /// A running collector; it ends when this is dropped.
-pub(crate) struct Collector {
+pub struct Collector {
     spans: Spans,
     _runtime: Runtime,
 }
 
 /// A span, with what its daemon says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Span {
+pub struct Span {
     /// The daemon's name.
-    pub(crate) service: String,
+    pub service: String,
     /// The daemon's cluster.
-    pub(crate) cluster: String,
+    pub cluster: String,
     /// The span's name.
-    pub(crate) name: String,
-    pub(crate) trace_id: Vec<u8>,
-    pub(crate) id: Vec<u8>,
+    pub name: String,
+    /// The trace that it belongs to.
+    pub trace_id: Vec<u8>,
+    /// Its own id.
+    pub id: Vec<u8>,
     /// The id of its parent; empty if it has none.
-    pub(crate) parent_id: Vec<u8>,
-    pub(crate) started_at_unix_ns: u128,
+    pub parent_id: Vec<u8>,
+    /// When it began, in nanoseconds since 1970.
+    pub started_at_unix_ns: u128,
+    /// When it ended.
+    pub ended_at_unix_ns: u128,
     /// How many map writes it says it made, if it says so.
-    pub(crate) ops: Option<i64>,
+    pub ops: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -47,26 +53,35 @@ struct Spans(Arc<Mutex<Vec<Span>>>);
 
 impl Collector {
     /// Collects what arrives at a socket.
-    pub(crate) fn start(listener: TcpListener) -> Self {
-        listener.set_nonblocking(true).unwrap();
-        let runtime = Runtime::new().unwrap();
+    pub fn start(listener: TcpListener) -> Result<Self> {
+        listener.set_nonblocking(true)?;
+        let runtime = Runtime::new().context("starting a runtime")?;
         let spans = Spans::default();
         let service = TraceServiceServer::new(spans.clone());
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let incoming = TcpIncoming::from(listener);
-            let served = Server::builder().serve_with_incoming(service, incoming);
-            served.await.unwrap();
-        });
-        Self {
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let incoming = TcpIncoming::from(listener);
+        // It ends with the runtime; what it would fail with shows as spans that are missing.
+        runtime.spawn(Server::builder().serve_with_incoming(service, incoming));
+        Ok(Self {
             spans,
             _runtime: runtime,
-        }
+        })
     }
 
     /// What has arrived so far.
-    pub(crate) fn spans(&self) -> Vec<Span> {
-        self.spans.0.lock().unwrap().clone()
+    pub fn spans(&self) -> Vec<Span> {
+        let spans = self.spans.0.lock();
+        spans.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Span {
+    /// Whether it is of the same trace as another and was caused by it.
+    pub fn is_child_of(&self, parent: &Self) -> bool {
+        self.trace_id == parent.trace_id && self.parent_id == parent.id
     }
 }
 
@@ -75,7 +90,7 @@ impl TraceService for Spans {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    ) -> std::result::Result<Response<ExportTraceServiceResponse>, Status> {
         let mut spans = Vec::new();
         for resource_spans in request.into_inner().resource_spans {
             let resource = resource_spans.resource.unwrap_or_default().attributes;
@@ -88,13 +103,12 @@ impl TraceService for Spans {
                 id: span.span_id,
                 parent_id: span.parent_span_id,
                 started_at_unix_ns: span.start_time_unix_nano.into(),
+                ended_at_unix_ns: span.end_time_unix_nano.into(),
                 ops: number(&span.attributes, "ops"),
             }));
         }
-        match self.0.lock() {
-            Ok(mut all) => all.extend(spans),
-            Err(_poisoned) => return Err(Status::internal("the test has panicked")),
-        }
+        let all = self.0.lock();
+        all.unwrap_or_else(PoisonError::into_inner).extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
