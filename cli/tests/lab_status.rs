@@ -65,7 +65,8 @@ fn expect_gateway(status: &Value, cluster: &str, other: &str) {
     let peer = &status["peers"][0];
     assert_eq!(peer["cluster"], other);
     assert_eq!(peer["state"], "connected");
-    assert_eq!(peer["sessions"], 1);
+    // On a busy machine one may have been lost and dialled anew.
+    assert!(peer["sessions"].as_u64() >= Some(1), "{peer}");
     assert_eq!(peer["services"], 1);
     assert_eq!(peer["endpoints"], if other == "west" { 4 } else { 2 });
     assert!(peer["address"].is_string());

@@ -189,7 +189,7 @@ impl Drive {
                 Output::Subscribed { resumed } => {
                     self.waiting.push_back(PeerEvent::Subscribed { resumed });
                 }
-                Output::Deliver(delivery) => self.waiting.push_back(event_of(delivery)),
+                Output::Deliver(delivery) => self.waiting.push_back(delivery.into()),
                 Output::Refused(refusal) => self.waiting.push_back(PeerEvent::Refused(refusal)),
                 Output::Slowed(is_slowed) => {
                     self.waiting.push_back(PeerEvent::Slowed(is_slowed));
@@ -373,15 +373,6 @@ fn origins(settings: &Settings, peer: &SpiffeId) -> Origins {
         Origins::Any
     } else {
         Origins::Own
-    }
-}
-
-fn event_of(delivery: Delivery) -> PeerEvent {
-    match delivery {
-        Delivery::SnapshotBegin(ranges) => PeerEvent::SnapshotBegin(ranges),
-        Delivery::Updates(updates) => PeerEvent::Updates(updates),
-        Delivery::SnapshotEnd => PeerEvent::SnapshotEnd,
-        Delivery::Progress(cursor) => PeerEvent::Progress(cursor),
     }
 }
 

@@ -15,6 +15,7 @@ use cluster_registry::{
     digest::{KeyRange, Step, Summary},
     store::Cursor,
 };
+use mesh_gateway_core::session::Delivery;
 pub use mesh_gateway_core::{
     instance::Instance,
     pace::PaceLimit,
@@ -147,4 +148,15 @@ pub enum PeerEvent {
         /// Why.
         reason: String,
     },
+}
+
+impl From<Delivery> for PeerEvent {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::SnapshotBegin(ranges) => Self::SnapshotBegin(ranges),
+            Delivery::Updates(updates) => Self::Updates(updates),
+            Delivery::SnapshotEnd => Self::SnapshotEnd,
+            Delivery::Progress(cursor) => Self::Progress(cursor),
+        }
+    }
 }

@@ -53,7 +53,10 @@ pub(super) fn wanted_peers(wanted: &BTreeMap<PublicKey, Entry>, own: PublicKey) 
         .collect()
 }
 
-/// The changes that lead from one set of peers to another: removals first, so that no address has two holders.
+/// The changes that lead from one set of peers to another: removals last.
+///
+/// An address has one holder, and goes over from one to the next in one step when the next is given it. Were it taken away
+/// before, packets in between would find nobody.
 ///
 /// Endpoints are compared with what was last told and not with what the device has, which follows the peer's packets.
 pub(super) fn changes(current: &Peers, wanted: &Peers) -> Vec<Change> {
@@ -75,7 +78,7 @@ pub(super) fn changes(current: &Peers, wanted: &Peers) -> Vec<Change> {
         .iter()
         .filter(|(key, _)| !current.contains_key(key))
         .map(|(key, peer)| Change::Add(*key, peer.clone()));
-    removed.chain(updated).chain(added).collect()
+    updated.chain(added).chain(removed).collect()
 }
 
 #[cfg(test)]
@@ -90,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_prefix_is_taken_before_it_is_given() {
+    fn a_moved_prefix_has_a_holder_at_any_moment() {
         let before = Peers::from([peer(1, 51872, "10.1.0.0/16"), peer(2, 51872, "10.2.0.0/16")]);
         let after = Peers::from([peer(2, 51872, "10.2.0.0/16"), peer(3, 51872, "10.1.0.0/16")]);
 
         let (key, added) = peer(3, 51872, "10.1.0.0/16");
         assert_eq!(
             changes(&before, &after),
-            [Change::Remove(PublicKey([1; 32])), Change::Add(key, added)]
+            [Change::Add(key, added), Change::Remove(PublicKey([1; 32]))]
         );
     }
 
