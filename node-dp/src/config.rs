@@ -1,8 +1,10 @@
 //! The agent's flags, and what they come to once checked.
 
+mod shown;
+
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
+    fs, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -16,7 +18,6 @@ use cluster_registry::{
 };
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use node_dp_core::probe::ProbeConfig;
-use serde_json::json;
 
 use crate::tunnel;
 
@@ -329,38 +330,6 @@ impl Config {
     }
 }
 
-impl fmt::Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tunnel = self.tunnel.map_or("off", tunnel_label);
-        let json = json!({
-            "cluster": self.cluster.as_str(),
-            "node": self.node.as_str(),
-            "trust-domain": self.trust_domain.as_str(),
-            "credentials": self.credentials,
-            "gateway": self.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "state-dir": self.state_dir,
-            "bpffs": self.bpffs,
-            "cgroup": self.cgroup,
-            "device": self.devices,
-            "tunnel-address": self.tunnel_addresses,
-            "tunnel": tunnel,
-            "tunnel-device": self.tunnel_device,
-            "tunnel-mtu": self.tunnel_mtu,
-            "tunnel-key-lifetime": format!("{}s", self.tunnel_key_lifetime.unwrap_or_default().as_secs()),
-            "wireguard-port": self.wireguard_port,
-            "probe-port": self.probe_port,
-            "probe-interval": format!("{}ms", self.probe.interval.as_millis()),
-            "probe-multiplier": self.probe.multiplier,
-            "admin-listen": self.admin_listen,
-            "healthz-listen": self.healthz_listen,
-            "otlp-endpoint": self.otlp_endpoint,
-            "log-format": self.log_format.to_string(),
-            "shutdown-deadline": format!("{}ms", self.shutdown_deadline.as_millis()),
-        });
-        write!(f, "{json:#}")
-    }
-}
-
 fn parse_tunnel(text: &str) -> Result<Option<tunnel::Mode>, ConfigError> {
     if text == "off" {
         return Ok(None);
@@ -379,14 +348,6 @@ fn parse_lifetime(lifetime: Duration) -> Result<Option<Duration>, ConfigError> {
         return Err(ConfigError::TunnelKeyLifetime);
     }
     Ok(Some(lifetime))
-}
-
-fn tunnel_label(mode: tunnel::Mode) -> &'static str {
-    match mode {
-        tunnel::Mode::Auto => "auto",
-        tunnel::Mode::Kernel => "kernel",
-        tunnel::Mode::Userspace => "userspace",
-    }
 }
 
 fn cgroup2_mount() -> Result<PathBuf, ConfigError> {
