@@ -21,7 +21,7 @@ use mesh_gateway_core::{
     question::{Answer, Reader},
     reason::{GoodbyeReason, Violation},
     resume::{Offer, Resume},
-    session::{Channel, Config, Features, Session, Subscription},
+    session::{Channel, Config, Features, Half, Session, Subscription},
     wire::{self, Body, Frame},
 };
 
@@ -190,7 +190,10 @@ impl World {
         let half = usize::from(tape.byte() % 2);
         let answer = match self.watch.wanted[half].take() {
             Some(question) => self.reader.answer(&self.store, &question, limit),
-            None if limit == 1 => Answer::Changes(Err(ResumeError::Compacted)),
+            // One that fits a question on its way would be the answer to it.
+            None if limit == 1 && self.watch.wanted[Half::Live as usize].is_none() => {
+                Answer::Changes(Err(ResumeError::Compacted))
+            }
             None => return,
         };
         self.session.handle_answer(answer);
