@@ -69,12 +69,7 @@ mod tests {
     fn a_backend_whose_endpoint_goes_at_once_has_departed() {
         let mut departures = Departures::default();
 
-        departures.note(
-            frontend(),
-            [1, 2].map(backend).into_iter(),
-            &set(&[1]),
-            |_| false,
-        );
+        note(&mut departures, &[1, 2], &[1], false);
 
         assert_eq!(departures.take(), departed(&[2]));
         assert_eq!(departures.take(), departed(&[]));
@@ -83,17 +78,10 @@ mod tests {
     #[test]
     fn a_terminating_backend_departs_when_its_endpoint_goes() {
         let mut departures = Departures::default();
-        departures.note(
-            frontend(),
-            [1, 2].map(backend).into_iter(),
-            &set(&[1]),
-            |_| true,
-        );
+        note(&mut departures, &[1, 2], &[1], true);
         assert_eq!(departures.take(), departed(&[]));
 
-        departures.note(frontend(), [1].map(backend).into_iter(), &set(&[1]), |_| {
-            false
-        });
+        note(&mut departures, &[1], &[1], false);
 
         assert_eq!(departures.take(), departed(&[2]));
     }
@@ -101,25 +89,10 @@ mod tests {
     #[test]
     fn a_backend_that_is_ready_again_does_not_depart() {
         let mut departures = Departures::default();
-        departures.note(
-            frontend(),
-            [1, 2].map(backend).into_iter(),
-            &set(&[1]),
-            |_| true,
-        );
+        note(&mut departures, &[1, 2], &[1], true);
 
-        departures.note(
-            frontend(),
-            [1].map(backend).into_iter(),
-            &set(&[1, 2]),
-            |_| true,
-        );
-        departures.note(
-            frontend(),
-            [1, 2].map(backend).into_iter(),
-            &set(&[1, 2]),
-            |_| true,
-        );
+        note(&mut departures, &[1], &[1, 2], true);
+        note(&mut departures, &[1, 2], &[1, 2], true);
 
         assert_eq!(departures.take(), departed(&[]));
     }
@@ -127,14 +100,18 @@ mod tests {
     #[test]
     fn connections_outlive_their_service() {
         let mut departures = Departures::default();
-        departures.note(frontend(), [1].map(backend).into_iter(), &set(&[]), |_| {
-            true
-        });
+        note(&mut departures, &[1], &[], true);
 
         departures.forget(&frontend());
-        departures.note(frontend(), std::iter::empty(), &set(&[]), |_| false);
+        note(&mut departures, &[], &[], false);
 
         assert_eq!(departures.take(), departed(&[]));
+    }
+
+    /// The frontend's backends before and after, and whether endpoints still stand for all that left.
+    fn note(departures: &mut Departures, before: &[u8], after: &[u8], are_there: bool) {
+        let before = set(before).into_iter();
+        departures.note(frontend(), before, &set(after), |_| are_there);
     }
 
     fn departed(numbers: &[u8]) -> BTreeSet<Departed> {

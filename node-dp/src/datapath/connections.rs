@@ -1,7 +1,8 @@
 //! Destroys sockets whose backend is gone, so that their owners hear of it at once and connect anew.
 //!
 //! The kernel is asked by sock_diag, which sees one network namespace: a thread goes through those of all processes whose
-//! sockets see services. Which frontend a socket dialled stands in `REV_NAT` for TCP, and on the socket itself for UDP. Only what was connected through a frontend is destroyed; who dialled a pod itself keeps on.
+//! sockets see services. Which frontend a socket dialled stands in `REV_NAT` for TCP, and on the socket itself for UDP. Only
+//! what was connected through a frontend is destroyed; who dialled a pod itself keeps on.
 
 mod diag;
 mod namespaces;
@@ -55,6 +56,8 @@ type Lost = BTreeMap<(Address, Port, u8), BTreeSet<(Address, Port)>>;
 
 impl Connections {
     /// Destroys the sockets that are connected to departed backends through the frontends that lost them; returns how many.
+    ///
+    /// A network namespace in which it fails does not keep it from the others; it is an error when it fails in all.
     pub fn destroy(&self, departed: &BTreeSet<Departed>) -> io::Result<usize> {
         let mut lost = Lost::new();
         for Departed { frontend, backend } in departed {
@@ -65,23 +68,37 @@ impl Connections {
         let namespaces = Namespaces::of(&self.cgroup)?;
         // A thread of its own, as it does not return to the namespace that it comes from.
         thread::scope(|scope| {
-            let through_all = || {
-                let mut count = 0;
-                for namespace in namespaces.iter() {
-                    setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
-                    count += self.destroy_in(namespace, &lost)?;
-                }
-                Ok(count)
-            };
-            let visitor = scope.spawn(through_all);
+            let visitor = scope.spawn(|| self.destroy_in_all(&namespaces, &lost));
             visitor
                 .join()
                 .map_err(|_panic| io::Error::other("the thread that destroys sockets panicked"))?
         })
     }
 
-    /// Destroys the sockets of a namespace, in which the thread is.
+    /// Goes through the namespaces; the thread stays in the last.
+    fn destroy_in_all(&self, namespaces: &Namespaces, lost: &Lost) -> io::Result<usize> {
+        let mut counts = Vec::new();
+        let mut failures = Vec::new();
+        for namespace in namespaces.iter() {
+            match self.destroy_in(namespace, lost) {
+                Ok(count) => counts.push(count),
+                Err(error) => failures.push(error),
+            }
+        }
+        let failed = failures.len();
+        match failures.pop() {
+            Some(error) if counts.is_empty() => return Err(error),
+            Some(error) => {
+                tracing::warn!(%error, failed, "sockets in some network namespaces are left alone");
+            }
+            None => {}
+        }
+        Ok(counts.iter().sum())
+    }
+
+    /// Enters a namespace and destroys its sockets.
     fn destroy_in(&self, namespace: &Namespace, lost: &Lost) -> io::Result<usize> {
+        setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
         let socket = diag_socket()?;
         let protocols: BTreeSet<u8> = lost.keys().map(|(_, _, protocol)| *protocol).collect();
         let kinds = protocols.into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));

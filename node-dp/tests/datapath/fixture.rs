@@ -38,7 +38,8 @@ use tempfile::TempDir;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 
-/// How long a test's process may take: programs are verified each time they are loaded, and a busy machine takes long for that.
+/// How long a test's process may take: programs are verified each time they are loaded, and a busy machine takes long for
+/// that.
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// What a child says when all went well.

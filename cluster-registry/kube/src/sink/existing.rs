@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_registry::name::{ClusterName, ServiceName};
 use k8s_openapi::{
     api::{core::v1::Service, discovery::v1::EndpointSlice},
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
@@ -38,8 +38,8 @@ enum Kind {
 /// What counts here of a Service of this cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OwnService {
-    /// Its uid and generation, and nothing else.
-    pub(super) metadata: ObjectMeta,
+    pub(super) uid: String,
+    pub(super) generation: Option<i64>,
     /// The condition that is ours, if it has it.
     pub(super) condition: Option<Condition>,
 }
@@ -254,11 +254,8 @@ impl From<Service> for OwnService {
         let conditions = service.status.and_then(|status| status.conditions);
         let mut conditions = conditions.into_iter().flatten();
         Self {
-            metadata: ObjectMeta {
-                uid: service.metadata.uid,
-                generation: service.metadata.generation,
-                ..ObjectMeta::default()
-            },
+            uid: service.metadata.uid.unwrap_or_default(),
+            generation: service.metadata.generation,
             condition: conditions.find(|condition| condition.type_ == frontends::CONDITION),
         }
     }

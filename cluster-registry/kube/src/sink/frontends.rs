@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use cluster_registry::{claims::Claims, frontend::Frontend, name::ServiceName, view::View};
 
 use super::{
-    condition::{self, Holds},
+    condition::{self, Holds, Subject},
     existing::OwnService,
-    plan::{About, Context, Write, subject},
+    plan::{About, Context, Write},
 };
 
 /// The condition's type; it is there only while it is true, as most Services never have it.
@@ -55,19 +55,23 @@ impl Frontends {
         };
         let old = own.condition.as_slice();
         let Some(holds) = self.holds(name) else {
-            let is_there = !old.is_empty();
-            return is_there
-                .then(|| Write::ServiceCondition(name.clone(), None))
-                .into_iter()
-                .collect();
+            let left = old
+                .iter()
+                .map(|_| Write::ServiceCondition(name.clone(), None));
+            return left.collect();
         };
-        let wanted = subject(old, &own.metadata, context.now).condition(CONDITION, holds);
+        let subject = Subject {
+            existing: old,
+            generation: own.generation,
+            now: context.now,
+        };
+        let wanted = subject.condition(CONDITION, holds);
         if condition::are_there(std::slice::from_ref(&wanted), old) {
             return Vec::new();
         }
         let event = Write::Event {
             about: About::Service(name.clone()),
-            uid: own.metadata.uid.clone().unwrap_or_default(),
+            uid: own.uid.clone(),
             reason: REASON.to_owned(),
             message: wanted.message.clone(),
         };

@@ -337,11 +337,7 @@ pub(super) fn link(
     (!is_same).then(|| Write::LinkStatus(name.clone(), Box::new(status)))
 }
 
-pub(super) fn subject<'a>(
-    existing: &'a [Condition],
-    metadata: &ObjectMeta,
-    now: Timestamp,
-) -> Subject<'a> {
+fn subject<'a>(existing: &'a [Condition], metadata: &ObjectMeta, now: Timestamp) -> Subject<'a> {
     Subject {
         existing,
         generation: metadata.generation,

@@ -49,9 +49,9 @@ impl Refused {
 
     /// Tells what is wrong if that has changed.
     pub(super) fn tell(&self) {
-        let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
-        let rest = problems.len().saturating_sub(MAX_TOLD);
-        problems.truncate(MAX_TOLD);
+        let all = self.problems.values().flatten();
+        let mut problems: Vec<Problem> = all.clone().take(MAX_TOLD).cloned().collect();
+        let rest = all.count().saturating_sub(MAX_TOLD);
         if rest > 0 {
             let reason = format!("{rest} more objects could not be written");
             problems.push(Problem::new("API server", 0, &reason));

@@ -270,11 +270,7 @@ async fn a_stranger_with_a_certificate_of_its_own_authority_is_refused() {
     })
     .await;
 
-    pair.at_east
-        .until("refusals", |r| r.unreachable.len() >= 2)
-        .await;
-
-    assert!(pair.at_east.ups.is_empty());
+    until_refused(&mut pair).await;
 }
 
 #[tokio::test]
@@ -286,11 +282,7 @@ async fn a_dialer_refuses_the_gateway_of_another_cluster() {
     })
     .await;
 
-    pair.at_east
-        .until("refusals", |r| r.unreachable.len() >= 2)
-        .await;
-
-    assert!(pair.at_east.ups.is_empty());
+    until_refused(&mut pair).await;
 }
 
 #[tokio::test]
@@ -349,4 +341,12 @@ async fn an_owner_that_does_not_listen_costs_no_session() {
     pair.at_west
         .until("all services", |r| r.known.len() == 100)
         .await;
+}
+
+/// Waits until the dialer was refused again and again, without ever having had a session.
+async fn until_refused(pair: &mut Pair) {
+    pair.at_east
+        .until("refusals", |r| r.unreachable.len() >= 2)
+        .await;
+    assert!(pair.at_east.ups.is_empty());
 }
