@@ -1,4 +1,6 @@
-//! The admin server: health, metrics and status over plain HTTP, for the node and the operator only.
+//! The admin server: health, metrics, status and dumps over plain HTTP, for the node and the operator only.
+
+mod dump;
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
@@ -11,9 +13,11 @@ use axum::{
 };
 use prometheus_client::{encoding::text, registry::Registry};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::dump::Dump;
+pub use self::dump::{Gone, Sink};
 use crate::readiness::Readiness;
 
 /// The media type of the metrics (OpenMetrics 1.0).
@@ -29,6 +33,7 @@ pub struct AdminState {
     readiness: Readiness,
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
     orders: Vec<(&'static str, Order)>,
+    dumps: Vec<(&'static str, Dump)>,
 }
 
 type Order = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -48,6 +53,7 @@ impl AdminState {
             readiness,
             status: Arc::new(move || Box::pin(status())),
             orders: Vec::new(),
+            dumps: Vec::new(),
         }
     }
 
@@ -59,6 +65,17 @@ impl AdminState {
         order: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         self.orders.push((path, Arc::new(order)));
+        self
+    }
+
+    /// Answers a path with JSON lines, which `dump` makes while they are read.
+    #[must_use]
+    pub fn with_dump(
+        mut self,
+        path: &'static str,
+        dump: impl Fn(&mut Sink<'_>) -> Result<(), Gone> + Send + Sync + 'static,
+    ) -> Self {
+        self.dumps.push((path, Arc::new(dump)));
         self
     }
 }
@@ -85,6 +102,11 @@ pub async fn serve(
     for (path, order) in &state.orders {
         let order = Arc::clone(order);
         routes = routes.route(path, post(async move || taken(order())));
+    }
+    let turns = Arc::new(Semaphore::new(1));
+    for (path, dump) in &state.dumps {
+        let (dump, turns) = (Arc::clone(dump), Arc::clone(&turns));
+        routes = routes.route(path, get(async move || dump::answer(dump, &turns)));
     }
     let routes = routes.with_state(state);
     axum::serve(listener, routes)

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use certs::{Credentials, identity::SpiffeId};
+use cluster_registry::view::View;
 use cluster_registry_kube::{
     kubernetes::KubernetesSource, manifest::ManifestSource, source::SourceEvent,
 };
@@ -32,6 +33,7 @@ use crate::{
     admission::{Admission, NodeResumes},
     config::{Config, SourceKind},
     dns::{DnsServer, Responder},
+    dump,
     hub::{Facts, Hub, HubEnds, StatusRequest},
     links::Dialers,
     metrics::Metrics,
@@ -88,7 +90,8 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> anyhow::
         tasks.spawn(async move { ("publishing", publishing.run(token).await) });
     }
     tasks.spawn(run_source(config.source, ends.source, token.clone()));
-    tasks.spawn(run_admin(admin, &facts, ends.status, token.clone()));
+    let asked = (ends.status, ends.views);
+    tasks.spawn(run_admin(admin, &facts, asked, token.clone()));
     let dns_token = token.clone();
     tasks.spawn(async move { ("dns", dns.run(responder, dns_token).await) });
     tracing::info!(cluster = %config.cluster, listen = %config.listen, "gateway starts");
@@ -280,7 +283,10 @@ async fn run_source(
 fn run_admin(
     listener: TcpListener,
     facts: &Facts,
-    requests: mpsc::Sender<StatusRequest>,
+    (requests, views): (
+        mpsc::Sender<StatusRequest>,
+        watch::Receiver<Option<Arc<View>>>,
+    ),
     token: CancellationToken,
 ) -> impl Future<Output = Ended> + use<> {
     let mut registry = MetricsRegistry::default();
@@ -289,7 +295,13 @@ fn run_admin(
         let requests = requests.clone();
         async move { ask_status(&requests).await.unwrap_or_default() }
     };
-    let state = AdminState::new(Arc::new(registry), facts.readiness.clone(), status);
+    let state = AdminState::new(Arc::new(registry), facts.readiness.clone(), status).with_dump(
+        "/debug/view",
+        move |add| {
+            let view = views.borrow().clone();
+            view.map_or(Ok(()), |view| dump::write(&view, add))
+        },
+    );
     async move {
         let served = admin::serve(listener, state, token).await;
         ("admin", served.context("serving the admin endpoints"))

@@ -6,6 +6,7 @@ mod admission;
 mod args;
 mod config;
 mod dns;
+mod dump;
 mod gateway;
 mod hub;
 mod links;

@@ -84,6 +84,50 @@ async fn an_order_is_taken_by_post_alone_and_its_giver_hears_whether_it_is() {
     assert_eq!(server.ask("GET", "/v1/once").await.0, 405);
 }
 
+#[tokio::test]
+async fn a_dump_is_json_lines_of_any_length() {
+    let server = Server::start(Registry::default(), Readiness::new()).await;
+
+    let (status, body) = server.get("/debug/numbers").await;
+
+    assert_eq!(status, 200);
+    let data = body.split("\r\n").skip(1).step_by(2);
+    let lines = data.collect::<String>();
+    let numbers = lines.lines().map(|line| line.parse::<u64>().unwrap());
+    assert!(numbers.eq(0..NUMBERS), "{} bytes", lines.len());
+}
+
+#[tokio::test]
+async fn a_dump_ends_when_its_reader_goes() {
+    let (ended_tx, mut ended) = tokio::sync::mpsc::channel(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Arc::new(Registry::default());
+    let state = AdminState::new(metrics, Readiness::new(), async || json!({}));
+    let state = state.with_dump("/debug/endless", move |add| {
+        let went = loop {
+            if let Err(gone) = add(&json!("again")) {
+                break gone;
+            }
+        };
+        ended_tx.try_send(went).unwrap();
+        Err(went)
+    });
+    tokio::spawn(serve(listener, state, CancellationToken::new()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /debug/endless HTTP/1.1\r\nHost: test\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    stream.read_exact(&mut [0; 100_000]).await.unwrap();
+    let (another, _) = ask(address, "GET", "/debug/endless").await;
+
+    drop(stream);
+
+    assert_eq!((another, ended.recv().await), (429, Some(Gone)));
+}
+
+/// What a dump of the test server counts to: many chunks.
+const NUMBERS: u64 = 100_000;
+
 struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -102,6 +146,9 @@ impl Server {
         );
         let is_taken = AtomicBool::new(false);
         let state = state.with_order("/v1/once", move || !is_taken.swap(true, Ordering::Relaxed));
+        let state = state.with_dump("/debug/numbers", |add| {
+            (0..NUMBERS).try_for_each(|number| add(&json!(number)))
+        });
         let task = tokio::spawn(serve(listener, state, shutdown.clone()));
         Self {
             address,
@@ -116,16 +163,20 @@ impl Server {
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        ask(self.address, method, path).await
     }
+}
+
+/// The status code and the body of an answer.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
 }
 
 /// The samples of an OpenMetrics text, which must end as the standard asks and be well-formed in every line.
