@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
@@ -10,16 +10,23 @@ use ipnet::IpNet;
 use super::decrement;
 
 /// The addresses of one cluster; nearly all are those of one endpoint, so that only the others have a count.
+///
+/// They are kept as numbers: there are as many as endpoints, and numbers compare in one step.
 #[derive(Debug, Default)]
 pub(super) struct Served {
-    addresses: BTreeSet<IpAddr>,
+    v4: BTreeSet<u32>,
+    v6: BTreeSet<u128>,
     /// How many endpoints there are beyond the first.
     more: BTreeMap<IpAddr, usize>,
 }
 
 impl Served {
     pub(super) fn add(&mut self, address: IpAddr) {
-        if !self.addresses.insert(address) {
+        let is_first = match address {
+            IpAddr::V4(address) => self.v4.insert(address.to_bits()),
+            IpAddr::V6(address) => self.v6.insert(address.to_bits()),
+        };
+        if !is_first {
             *self.more.entry(address).or_default() += 1;
         }
     }
@@ -30,13 +37,26 @@ impl Served {
             decrement(&mut self.more, &address);
             return false;
         }
-        self.addresses.remove(&address)
+        match address {
+            IpAddr::V4(address) => self.v4.remove(&address.to_bits()),
+            IpAddr::V6(address) => self.v6.remove(&address.to_bits()),
+        }
     }
 
     /// The first address in a range.
     pub(super) fn first_in(&self, range: &IpNet) -> Option<IpAddr> {
-        let mut inside = self.addresses.range(range.network()..=range.broadcast());
-        inside.next().copied()
+        match range {
+            IpNet::V4(range) => {
+                let range = range.network().to_bits()..=range.broadcast().to_bits();
+                let first = self.v4.range(range).next();
+                first.map(|bits| Ipv4Addr::from_bits(*bits).into())
+            }
+            IpNet::V6(range) => {
+                let range = range.network().to_bits()..=range.broadcast().to_bits();
+                let first = self.v6.range(range).next();
+                first.map(|bits| Ipv6Addr::from_bits(*bits).into())
+            }
+        }
     }
 }
 
@@ -60,5 +80,24 @@ mod tests {
         assert!(served.remove(ip("10.1.0.7")));
         assert!(!served.remove(ip("10.1.0.7")));
         assert_eq!(served.first_in(&range), None);
+    }
+
+    #[test]
+    fn an_address_is_in_ranges_of_its_own_family_alone() {
+        let mut served = Served::default();
+        served.add(ip("10.1.0.7"));
+        served.add(ip("fd00::7"));
+
+        for (range, expected) in [
+            ("10.1.0.7/32", Some("10.1.0.7")),
+            ("0.0.0.0/0", Some("10.1.0.7")),
+            ("10.1.0.8/29", None),
+            ("::ffff:0:0/96", None),
+            ("fd00::7/128", Some("fd00::7")),
+            ("::/0", Some("fd00::7")),
+        ] {
+            let found = served.first_in(&range.parse().unwrap());
+            assert_eq!(found, expected.map(ip), "{range}");
+        }
     }
 }
