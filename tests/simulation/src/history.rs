@@ -29,7 +29,7 @@ impl Track {
         state: Option<Resource>,
         (life, revision): (Life, Revision),
     ) {
-        // A cluster's gateways show the same, one after the other.
+        // A cluster's gateways show the same in the same order, each in its own time.
         if self.states.last() != Some(&state) {
             self.states.push(state.clone());
         }
@@ -90,6 +90,11 @@ impl Reading {
         state: Option<&Resource>,
     ) -> Result<(), String> {
         let is_anew = self.anew.remove(id);
+        if is_anew && state.is_none() {
+            // Another gateway may not have heard of it yet; what it says by the position is held against what it shows.
+            self.places.remove(id);
+            return Ok(());
+        }
         let from = self.places.get(id).copied();
         let from = from.map(|from| if is_anew { 0 } else { from });
         let Some(track) = history.tracks.get(id) else {

@@ -93,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) fetch_limit: usize,
     /// How fast peers are read, where that is limited.
     pub(crate) pace: Option<PaceLimit>,
+    /// How late a gateway may hear of what its cluster has, where there are others that hear it earlier.
+    pub(crate) lag: Duration,
     /// What happens, in order.
     pub(crate) happenings: Vec<(Duration, Happening)>,
 }
@@ -113,6 +115,8 @@ impl Plan {
             per_second: NonZeroU32::MIN.saturating_add(apart.u32(50..400)),
             burst: apart.u32(0..40),
         });
+        let lags = [Duration::ZERO, ms(30), ms(500), ms(3000)];
+        let lag = *apart.choice(&lags).unwrap_or(&Duration::ZERO);
         let mut plan = Self {
             clusters,
             replicas,
@@ -125,6 +129,7 @@ impl Plan {
             },
             fetch_limit: rng.usize(1..=12),
             pace,
+            lag,
             happenings: Vec::new(),
         };
         for cluster in 0..clusters {
@@ -156,6 +161,7 @@ impl Plan {
             },
             fetch_limit: 4,
             pace: None,
+            lag: Duration::ZERO,
             happenings: Vec::new(),
         };
         for cluster in 0..plan.clusters {

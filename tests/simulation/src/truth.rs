@@ -39,50 +39,51 @@ impl Offer {
         }
     }
 
-    /// What a gateway of it that has heard of some tunnel ends shows to anybody.
-    pub(crate) fn exports(
-        &self,
-        tunnels: &BTreeMap<ResourceId, Resource>,
-    ) -> BTreeMap<ResourceId, Resource> {
-        let shared = self.objects.iter().filter(|(id, _)| match id {
-            ResourceId::Node(_) => true,
-            ResourceId::Service(name) | ResourceId::Endpoint(name, _) => self.shares(name),
-            ResourceId::Cluster
-            | ResourceId::Tunnel(_)
-            | ResourceId::Namespace(_)
-            | ResourceId::Import(_) => false,
-        });
-        shared
-            .chain(tunnels)
-            .map(|(id, value)| (id.clone(), value.clone()))
-            .collect()
-    }
-
-    fn shares(&self, name: &ServiceName) -> bool {
-        let definition = self.service(name);
-        definition.is_some_and(|s| s.sharing.global && s.sharing.shared)
-    }
-
-    fn service(&self, name: &ServiceName) -> Option<&Service> {
-        match self.objects.get(&ResourceId::Service(name.clone()))? {
-            Resource::Service(service) => Some(service),
-            Resource::Cluster(_)
-            | Resource::Node(_)
-            | Resource::Tunnel(_)
-            | Resource::Endpoint(_)
-            | Resource::Namespace(_)
-            | Resource::Import(_) => None,
-        }
-    }
-
     /// What it shows to the cluster that a link leads to.
     fn exports_to(&self, reader: &ClusterName) -> BTreeMap<ResourceId, Resource> {
-        let mut exports = self.exports(&self.agents);
+        let mut exports = exports(&self.objects, &self.agents);
         match self.links.get(reader) {
             Some(link) => exports.retain(|id, _| is_told(&link.export_to, id)),
             None => exports.clear(),
         }
         exports
+    }
+}
+
+/// What a gateway that has heard of some objects and tunnel ends shows to anybody.
+pub(crate) fn exports(
+    objects: &BTreeMap<ResourceId, Resource>,
+    tunnels: &BTreeMap<ResourceId, Resource>,
+) -> BTreeMap<ResourceId, Resource> {
+    let is_shared = |name: &ServiceName| {
+        service(objects, name).is_some_and(|s| s.sharing.global && s.sharing.shared)
+    };
+    let shared = objects.iter().filter(|(id, _)| match id {
+        ResourceId::Node(_) => true,
+        ResourceId::Service(name) | ResourceId::Endpoint(name, _) => is_shared(name),
+        ResourceId::Cluster
+        | ResourceId::Tunnel(_)
+        | ResourceId::Namespace(_)
+        | ResourceId::Import(_) => false,
+    });
+    shared
+        .chain(tunnels)
+        .map(|(id, value)| (id.clone(), value.clone()))
+        .collect()
+}
+
+fn service<'a>(
+    objects: &'a BTreeMap<ResourceId, Resource>,
+    name: &ServiceName,
+) -> Option<&'a Service> {
+    match objects.get(&ResourceId::Service(name.clone()))? {
+        Resource::Service(service) => Some(service),
+        Resource::Cluster(_)
+        | Resource::Node(_)
+        | Resource::Tunnel(_)
+        | Resource::Endpoint(_)
+        | Resource::Namespace(_)
+        | Resource::Import(_) => None,
     }
 }
 
@@ -220,8 +221,8 @@ impl Picture {
                     }
                 }
                 (ResourceId::Endpoint(name, address), Resource::Endpoint(endpoint)) => {
-                    let is_used =
-                        *from == own.cluster || own.service(name).is_some_and(|s| s.sharing.global);
+                    let is_used = *from == own.cluster
+                        || service(&own.objects, name).is_some_and(|s| s.sharing.global);
                     if is_used && defines(name) {
                         let seen = self.services.entry(name.clone()).or_default();
                         let endpoints = seen.endpoints.entry(from.clone()).or_default();

@@ -31,6 +31,7 @@ mod links;
 mod orders;
 mod restart;
 mod sessions;
+mod source;
 mod time;
 mod watch;
 
@@ -110,8 +111,10 @@ pub(crate) struct World {
     readings: Vec<Readings>,
     /// Which gateway of a cluster tells a gateway.
     tellers: BTreeMap<(usize, ClusterName), usize>,
-    /// The tunnel ends that each gateway has heard of.
+    /// The objects and the tunnel ends that each gateway has heard of, and what it will hear of.
+    objects: Vec<BTreeMap<ResourceId, Resource>>,
     tunnels: Vec<BTreeMap<ResourceId, Resource>>,
+    words: Vec<VecDeque<source::Word>>,
     /// What each feed shows, with the gateway that publishes it and the cluster that reads it.
     scopes: BTreeMap<Epoch, (usize, ClusterName, Namespaces)>,
     pub(crate) connections: BTreeMap<u64, Connection>,
@@ -149,7 +152,9 @@ impl World {
             histories: Vec::new(),
             readings: Vec::new(),
             tellers: BTreeMap::new(),
+            objects: Vec::new(),
             tunnels: Vec::new(),
+            words: Vec::new(),
             scopes: BTreeMap::new(),
             connections: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -178,7 +183,9 @@ impl World {
             let gateway = Gateway::new(place, life, clock, world.plan.hold_time);
             world.gateways.push(gateway);
             world.readings.push(Readings::new());
+            world.objects.push(BTreeMap::new());
             world.tunnels.push(BTreeMap::new());
+            world.words.push(VecDeque::new());
         }
         for number in 0..world.plan.clusters {
             world.offers.push(Offer::new(cluster_name(number)));

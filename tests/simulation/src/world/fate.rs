@@ -1,6 +1,6 @@
 //! What happens to the world by its plan: changes, cuts, restarts, pauses, and links that come and go.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use cluster_registry::{
     link::{Limits, LinkSpec},
@@ -114,43 +114,8 @@ impl World {
         let changed = self.change_offer(cluster, change);
         for gateway in self.gateways_of(cluster) {
             if self.gateways[gateway].is_running {
-                self.learn(gateway, &changed, is_resync);
+                self.send_word(gateway, &changed, is_resync);
             }
-        }
-    }
-
-    /// A gateway learns of changes in its cluster.
-    fn learn(&mut self, number: usize, changed: &[ResourceId], is_resync: bool) {
-        let offer = &self.offers[self.cluster_of(number)];
-        let gateway = &mut self.gateways[number];
-        if is_resync {
-            let all = offer
-                .objects
-                .iter()
-                .map(|(id, value)| (id.clone(), value.clone()));
-            gateway.registry.apply_local_snapshot(all.collect());
-        }
-        for id in changed {
-            if let ResourceId::Tunnel(node) = id {
-                let tunnel = match offer.agents.get(id) {
-                    Some(Resource::Tunnel(tunnel)) => Some(Arc::clone(tunnel)),
-                    _gone => None,
-                };
-                gateway.registry.apply_tunnel(node, tunnel, None);
-                match offer.agents.get(id) {
-                    Some(value) => self.tunnels[number].insert(id.clone(), value.clone()),
-                    None => self.tunnels[number].remove(id),
-                };
-            } else if !is_resync {
-                let value = offer.objects.get(id).cloned();
-                gateway.registry.apply_local(id, value, None);
-            }
-        }
-        self.note_exports(number);
-        self.publish(number);
-        // This cluster's own claims go before those of others.
-        for peer in 0..self.plan.clusters {
-            self.note_granted(number, &cluster_name(peer));
         }
     }
 

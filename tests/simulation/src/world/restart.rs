@@ -64,6 +64,7 @@ impl World {
             }
         }
         self.tunnels[gateway].clear();
+        self.words[gateway].clear();
         self.lost_since.retain(|(reader, _), _| *reader != gateway);
         self.announces.remove(&gateway);
         self.starts.insert(gateway, (self.now + down, remains));
@@ -76,13 +77,13 @@ impl World {
         let place = (old.cluster.clone(), old.replica);
         let mut gateway = Gateway::new(place, life, old.clock, self.plan.hold_time);
         let offer = &self.offers[self.cluster_of(number)];
-        let objects = offer.objects.iter();
-        let objects = objects
-            .map(|(id, value)| (id.clone(), value.clone()))
-            .collect();
-        gateway.registry.apply_local_snapshot(objects);
+        let objects = offer.objects.clone();
+        gateway
+            .registry
+            .apply_local_snapshot(objects.clone().into_iter().collect());
         let links: Vec<_> = offer.links.values().cloned().collect();
         self.gateways[number] = gateway;
+        self.objects[number] = objects;
         for spec in links {
             self.link_gateway(number, spec);
         }
@@ -111,6 +112,7 @@ impl World {
             }
         }
         self.tunnels[number] = agents;
+        self.forget_old_tunnels(number);
         self.note_exports(number);
         self.publish(number);
     }

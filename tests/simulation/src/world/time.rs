@@ -10,13 +10,17 @@ impl World {
     pub(super) fn next_time(&self) -> Option<Duration> {
         let mut times: Vec<Duration> = self.starts.values().map(|(at, _)| *at).collect();
         times.extend(self.announces.values());
-        for gateway in self.gateways.iter().filter(|g| g.is_running) {
+        for (number, gateway) in self.gateways.iter().enumerate() {
+            if !gateway.is_running {
+                continue;
+            }
             let dialers = gateway.peers.values().flat_map(|p| p.dialers.values());
             let dials = dialers.filter_map(|dialer| dialer.next);
             let timers = dials
                 .chain(gateway.next_expiry())
                 .map(|at| gateway.clock.when(at));
-            let own = timers.chain(gateway.work_at).min();
+            let word = self.words[number].front().map(|word| word.at);
+            let own = timers.chain(gateway.work_at).chain(word).min();
             times.extend(own.map(|at| at.max(gateway.busy_until)));
         }
         for connection in self.connections.values() {
@@ -97,6 +101,7 @@ impl World {
             self.note_facts(number, name, vec![Fact::Dropped]);
         }
         self.check_expiry(number, &expired);
+        self.hear(number);
         if self.gateways[number]
             .work_at
             .is_some_and(|at| at <= self.now)

@@ -33,7 +33,7 @@ impl World {
         let gateway = &self.gateways[number];
         let at = gateway.registry.exports().cursor().revision;
         let cluster = self.cluster_of(number);
-        let shows = self.offers[cluster].exports(&self.tunnels[number]);
+        let shows = truth::exports(&self.objects[number], &self.tunnels[number]);
         self.histories[cluster].note(number, shows, (gateway.life, at));
     }
 
