@@ -1,4 +1,4 @@
-//! Keeps the maps of the programs on devices up: sweeps silent flows, and follows the node's addresses.
+//! Keeps the maps that nobody plans up: sweeps silent flows, and follows the node's addresses.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -16,8 +16,8 @@ const BATCHES: usize = 4;
 /// The task; ends on shutdown. It is cancel safe: what it left undone it does on the next tick.
 pub(crate) struct UpkeepTask {
     pub(crate) upkeep: Upkeep,
-    /// The device whose addresses stand for clients.
-    pub(crate) device: String,
+    /// The device whose addresses stand for clients, if any is served.
+    pub(crate) device: Option<String>,
     /// The addresses that do so towards other clusters.
     pub(crate) tunnel_addresses: BTreeSet<IpAddr>,
     pub(crate) shutdown: CancellationToken,
@@ -45,7 +45,8 @@ impl UpkeepTask {
     }
 
     fn follow_addresses(&mut self, known: &mut Option<NodeAddresses>) {
-        let read = match NodeAddresses::read(&self.device, &self.tunnel_addresses) {
+        let device = self.device.as_deref();
+        let read = match NodeAddresses::read(device, &self.tunnel_addresses) {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "the node's addresses could not be read");

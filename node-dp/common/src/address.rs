@@ -44,6 +44,17 @@ impl Address {
         Self([0, 0, if self.is_v4() { MAPPED } else { 0 }, 0])
     }
 
+    /// Whether only the own network namespace can mean it: a loopback address, or the unspecified one, which dials that.
+    #[inline(always)]
+    pub fn is_of_own_namespace(&self) -> bool {
+        let [first, second, third, last] = self.0;
+        if self.is_v4() {
+            // 127.0.0.0/8
+            return last == 0 || u32::from_be(last) >> 24 == 127;
+        }
+        first == 0 && second == 0 && third == 0 && u32::from_be(last) <= 1
+    }
+
     /// Whether it is a mapped IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
@@ -174,6 +185,18 @@ mod tests {
 
         assert!(!Address::from(address).is_v4());
         assert_eq!(IpAddr::from(Address::from(address)), address);
+    }
+
+    #[test]
+    fn loopback_and_unspecified_addresses_are_the_own_namespaces() {
+        for ip in ["127.0.0.1", "127.255.0.9", "0.0.0.0", "::1", "::"] {
+            let address: IpAddr = ip.parse().unwrap();
+            assert!(Address::from(address).is_of_own_namespace(), "{ip}");
+        }
+        for ip in ["128.0.0.1", "0.0.0.1", "::2", "1::", "::1:0:1", "10.0.0.127"] {
+            let address: IpAddr = ip.parse().unwrap();
+            assert!(!Address::from(address).is_of_own_namespace(), "{ip}");
+        }
     }
 
     #[test]

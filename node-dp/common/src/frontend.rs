@@ -23,6 +23,9 @@ const EVERYWHERE: u8 = 0;
 /// Only packets that reach the node's devices see it: sockets do not look for it.
 const OUTSIDE: u8 = 1;
 
+/// Only sockets see it that dial an address of their own node.
+const NODE: u8 = 2;
+
 const _: () = assert!(size_of::<FrontendKey>() == 20);
 
 impl FrontendKey {
@@ -53,6 +56,22 @@ impl FrontendKey {
     /// Whether only those see it who come from outside.
     pub fn is_from_outside(&self) -> bool {
         self.scope == OUTSIDE
+    }
+
+    /// The frontend of the same port and protocol as sockets see it that dial any address of their own node, of this one's
+    /// family.
+    #[inline(always)]
+    #[must_use]
+    pub fn at_own_node(&self) -> Self {
+        Self {
+            scope: NODE,
+            ..self.at_any_address()
+        }
+    }
+
+    /// Whether only sockets see it that dial an address of their own node.
+    pub fn is_at_own_node(&self) -> bool {
+        self.scope == NODE
     }
 
     /// The frontend of the same port and protocol at every address of the node, of this one's family.
@@ -101,10 +120,10 @@ impl fmt::Display for FrontendKey {
             17 => f.write_str("UDP")?,
             other => write!(f, "{other}")?,
         }
-        f.write_str(if self.is_from_outside() {
-            " from outside"
-        } else {
-            ""
+        f.write_str(match self.scope {
+            OUTSIDE => " from outside",
+            NODE => " from the node",
+            _ => "",
         })
     }
 }
@@ -136,6 +155,18 @@ mod tests {
             let any = FrontendKey::new(any.parse::<IpAddr>().unwrap(), 30_080, 6);
             assert_eq!(frontend.at_any_address(), any);
         }
+    }
+
+    #[test]
+    fn a_node_port_is_not_what_dials_the_unspecified_address() {
+        let any: IpAddr = "0.0.0.0".parse().unwrap();
+        let dialled = FrontendKey::new(any, 30_080, 6);
+
+        let node_port = dialled.at_own_node();
+
+        assert_ne!(node_port, dialled);
+        assert_ne!(node_port, dialled.from_outside());
+        assert_eq!(node_port.to_string(), "0.0.0.0:30080/TCP from the node");
     }
 
     #[test]

@@ -13,6 +13,11 @@ use node_dp_common::{Address, Client, FrontendKey, Port};
 #[unsafe(no_mangle)]
 static HAS_NETNS_COOKIE: u32 = 0;
 
+/// The cookie of the node's own network namespace, set at load; zero where the kernel does not tell it (5.14): then it is
+/// taken for the first namespace of this boot, as which nodes run agents.
+#[unsafe(no_mangle)]
+static NODE_NETNS_COOKIE: u64 = 0;
+
 /// Which of the address fields a hook has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -80,13 +85,32 @@ impl Socket {
     /// The client that the socket is of: its network namespace, as its own address is not chosen before it connects.
     #[inline(always)]
     pub(crate) fn client(&self) -> Client {
+        Client::in_namespace(self.namespace())
+    }
+
+    /// Whether the socket is in the node's own network namespace, and not in a pod's.
+    #[inline(always)]
+    pub(crate) fn is_of_node(&self) -> bool {
+        if !tells_namespaces() {
+            return false;
+        }
         // SAFETY: a plain read of a constant; volatile because the loader changes it behind the compiler's back.
-        let cookie = match unsafe { (&raw const HAS_NETNS_COOKIE).read_volatile() } {
-            0 => 0,
-            // SAFETY: the helper takes the context of this program type.
-            _ => unsafe { bpf_get_netns_cookie(self.context.as_ptr()) },
+        let node = match unsafe { (&raw const NODE_NETNS_COOKIE).read_volatile() } {
+            // SAFETY: without a context the helper answers for the first namespace.
+            0 => unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) },
+            cookie => cookie,
         };
-        Client::in_namespace(cookie)
+        self.namespace() == node
+    }
+
+    /// The cookie of the socket's network namespace; zero where the kernel does not tell.
+    #[inline(always)]
+    fn namespace(&self) -> u64 {
+        if !tells_namespaces() {
+            return 0;
+        }
+        // SAFETY: the helper takes the context of this program type.
+        unsafe { bpf_get_netns_cookie(self.context.as_ptr()) }
     }
 
     /// The peer, as a frontend would be written in the map.
@@ -129,4 +153,10 @@ impl Socket {
         }
         write!(self, user_port, u32::from(port.to_network()));
     }
+}
+
+#[inline(always)]
+fn tells_namespaces() -> bool {
+    // SAFETY: a plain read of a constant; volatile because the loader changes it behind the compiler's back.
+    (unsafe { (&raw const HAS_NETNS_COOKIE).read_volatile() }) != 0
 }

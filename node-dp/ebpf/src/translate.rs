@@ -9,7 +9,7 @@ use node_dp_common::{
 use crate::{
     affinity::Affinity,
     flows,
-    maps::{BACKENDS, CLUSTERS, SERVICES},
+    maps::{BACKENDS, CLUSTERS, LOCAL_ADDRESSES, SERVICES},
     memory,
     socket::Socket,
 };
@@ -85,8 +85,7 @@ fn backend_of(
     random: impl Fn() -> u32,
 ) -> Result<Option<BackendValue>, DropReason> {
     for _ in 0..ATTEMPTS {
-        // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
-        let Some(service) = (unsafe { SERVICES.get(frontend) }) else {
+        let Some(service) = service_of(socket, frontend) else {
             return Ok(None);
         };
         let backend = match service.affinity_timeout() {
@@ -98,6 +97,28 @@ fn backend_of(
         }
     }
     Err(DropReason::BackendMissing)
+}
+
+/// The service at an address and port, or at a node port where the address is one of the node's.
+#[inline(always)]
+fn service_of(socket: &Socket, frontend: &FrontendKey) -> Option<&'static ServiceValue> {
+    // SAFETY: a replaced value stays readable until the program ends (RCU), and is never written in place.
+    if let Some(service) = unsafe { SERVICES.get(frontend) } {
+        return Some(service);
+    }
+    let (address, _) = frontend.parts();
+    let is_own = if address.is_of_own_namespace() {
+        // A pod's loopback is the pod's.
+        socket.is_of_node()
+    } else {
+        // SAFETY: as above.
+        unsafe { LOCAL_ADDRESSES.get(address) }.is_some()
+    };
+    if !is_own {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { SERVICES.get(frontend.at_own_node()) }
 }
 
 /// The backend that the socket's client keeps; none if it vanished just now.

@@ -30,19 +30,19 @@ const ROTATE_PATH: &str = "/v1/tunnel/rotate-key";
 /// How many sets of departed backends may wait: beyond, they are told together.
 const DEPARTED_DEPTH: usize = 4;
 
-/// Only a node with devices to serve has flows and needs its addresses.
+/// Addresses stand for clients only where a device is served.
 pub(super) fn upkeep(
     tasks: &TaskTracker,
     config: &Config,
     upkeep: Option<Upkeep>,
     shutdown: &CancellationToken,
 ) {
-    let (Some(device), Some(upkeep)) = (config.devices.first().cloned(), upkeep) else {
+    let Some(upkeep) = upkeep else {
         return;
     };
     let task = UpkeepTask {
         upkeep,
-        device,
+        device: config.devices.first().cloned(),
         tunnel_addresses: config.tunnel_addresses.clone(),
         shutdown: shutdown.clone(),
     };

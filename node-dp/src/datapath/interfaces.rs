@@ -1,4 +1,4 @@
-//! The devices of the network namespace and their addresses.
+//! The network namespace: the number it goes by, its devices and their addresses.
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,24 @@ pub(super) struct Interface {
     pub(super) index: u32,
     /// Whether its packets begin with an Ethernet header, and not with the IP header.
     pub(super) is_ethernet: bool,
+}
+
+/// The number by which programs know the network namespace; `None` where the kernel does not tell it (5.14).
+pub(super) fn namespace_cookie() -> Option<u64> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    let mut cookie: u64 = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, as many as the number has, and how many it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    (result == 0).then_some(cookie)
 }
 
 /// The device of a name, if it is there.

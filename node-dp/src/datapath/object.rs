@@ -17,7 +17,7 @@ use node_dp_common::{
     MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
 };
 
-use super::OpenError;
+use super::{OpenError, interfaces};
 
 /// The kernel programs, as the build script left them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -198,6 +198,8 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
     )
     .unwrap_or(false);
     let flags = [can_set_retval, has_netns_cookie].map(u32::from);
+    // The agent is in the node's own namespace.
+    let own_namespace = interfaces::namespace_cookie().unwrap_or_default();
     let paths: Vec<(&str, PathBuf)> = MAPS
         .into_iter()
         .map(|name| (name, directory.join(name)))
@@ -208,6 +210,7 @@ pub(super) fn load(directory: &Path, sizes: MapSizes) -> Result<Loaded, OpenErro
         .verifier_log_level(VerifierLogLevel::DISABLE)
         .override_global("CAN_SET_RETVAL", &flags[0], true)
         .override_global("HAS_NETNS_COOKIE", &flags[1], true)
+        .override_global("NODE_NETNS_COOKIE", &own_namespace, true)
         .map_max_entries("SERVICES", sizes.services)
         .map_max_entries("BACKENDS", sizes.backends)
         .map_max_entries("MEMBERS", sizes.members)

@@ -17,7 +17,7 @@ const BATCH: usize = 1_024;
 /// No more addresses are served.
 const MOST_ADDRESSES: u32 = 1_024;
 
-/// The node's addresses, as the programs on devices need them.
+/// The node's addresses, as the programs need them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeAddresses {
     /// All of them: node ports are served there.
@@ -31,9 +31,9 @@ pub struct NodeAddresses {
 impl NodeAddresses {
     /// Reads the addresses of the network namespace; those of `device` stand for clients, but towards other clusters those
     /// of `tunnel` do.
-    pub fn read(device: &str, tunnel: &BTreeSet<IpAddr>) -> io::Result<Self> {
+    pub fn read(device: Option<&str>, tunnel: &BTreeSet<IpAddr>) -> io::Result<Self> {
         let all = interfaces::addresses()?;
-        let own = all.iter().filter(|(name, _)| name == device);
+        let own = all.iter().filter(|(name, _)| Some(&**name) == device);
         let mut masquerade: BTreeSet<IpAddr> = BTreeSet::new();
         for (_, ip) in own.filter(|(_, ip)| is_routable(*ip)) {
             if masquerade

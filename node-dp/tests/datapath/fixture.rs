@@ -194,6 +194,12 @@ impl Service {
         self
     }
 
+    /// The same, for sockets that dial an address of their own node.
+    pub(crate) fn at_own_node(mut self) -> Self {
+        self.frontend = self.frontend.at_own_node();
+        self
+    }
+
     /// The same, with all its backends on the node.
     pub(crate) fn local(mut self) -> Self {
         self.is_local = true;

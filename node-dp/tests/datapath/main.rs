@@ -12,6 +12,7 @@ mod fixture;
 mod life;
 mod maps;
 mod network;
+mod node_port;
 mod packets;
 mod stale;
 mod tcp;

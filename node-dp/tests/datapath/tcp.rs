@@ -173,7 +173,12 @@ fn reaches(frontend: &str, backend: &str, dialled: &str) {
 
 /// A server that tells each client its own address; it lives as long as its process.
 pub(crate) fn serve(ip: &str) -> SocketAddr {
-    let listener = TcpListener::bind(any_port(ip)).unwrap();
+    serve_at(any_port(ip))
+}
+
+/// The same, at an address and port.
+pub(crate) fn serve_at(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(address).unwrap();
     let own = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {

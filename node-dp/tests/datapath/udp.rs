@@ -222,7 +222,7 @@ fn socket(ip: &str) -> UdpSocket {
 }
 
 /// Whom a reply seems to come from, and which server sent it.
-fn receive(socket: &UdpSocket) -> io::Result<(SocketAddr, SocketAddr)> {
+pub(crate) fn receive(socket: &UdpSocket) -> io::Result<(SocketAddr, SocketAddr)> {
     let mut buffer = [0; 64];
     let (length, from) = socket.recv_from(&mut buffer)?;
     let said = String::from_utf8_lossy(&buffer[..length]);

@@ -124,6 +124,7 @@ pub(super) fn frontends(
             &service.ports,
             (Reach::Service, policy),
         ))
+        .chain(at_own_node(service))
     });
     let import = service.addressed_import().into_iter().flat_map(|import| {
         let ips = service.clusterset_ips.iter().copied();
@@ -184,24 +185,48 @@ fn outside_addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone 
     outside.filter(|ip| !service.cluster_ips.contains(ip))
 }
 
+/// The node ports as sockets on the node see them at its own addresses: like kube-proxy, whatever the external policy.
+fn at_own_node(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
+    let ports = service.ports.iter();
+    let ports = ports.filter(|port| is_supported(port.protocol));
+    ports.flat_map(move |port| {
+        let node_port = port.node_port.into_iter();
+        node_port.flat_map(move |node_port| {
+            any_addresses(service).map(move |any| {
+                let dialled = FrontendKey::new(any, node_port.get(), port.protocol.number());
+                Wanted {
+                    frontend: dialled.at_own_node(),
+                    port,
+                    reach: Reach::Service,
+                    policy: TrafficPolicy::Cluster,
+                    is_balanced: false,
+                }
+            })
+        })
+    })
+}
+
+/// The unspecified addresses of the families that a service has.
+fn any_addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone + '_ {
+    let any = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    any.into_iter().filter(|ip| service.has_family_of(*ip))
+}
+
 /// Where clients from outside reach a service: at its node ports, its external IPs, and its load balancer's addresses.
 fn outside_of(service: &Service) -> impl Iterator<Item = Wanted<'_>> {
     let exposure = service.exposure.as_deref();
     let policy = exposure.map(|exposure| exposure.traffic_policy);
     let policy = policy.unwrap_or_default();
     let outside: Vec<(IpAddr, bool)> = service.outside_ips().collect();
-    let any = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let any = any.into_iter().filter(|ip| service.has_family_of(*ip));
     let ports = service.ports.iter();
     let ports = ports.filter(|port| is_supported(port.protocol));
     ports.flat_map(move |port| {
         let number = port.protocol.number();
-        let node_port = port.node_port.into_iter().flat_map({
-            let any = any.clone();
-            move |node_port| any.clone().map(move |ip| (ip, node_port.get(), false))
+        let node_port = port.node_port.into_iter().flat_map(move |node_port| {
+            any_addresses(service).map(move |ip| (ip, node_port.get(), false))
         });
         let at_addresses = outside.clone().into_iter();
         let at_addresses = at_addresses.map(|(ip, is_balanced)| (ip, port.port, is_balanced));

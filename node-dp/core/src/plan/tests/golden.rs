@@ -135,6 +135,24 @@ fn clients_from_outside_have_frontends_of_their_own() {
 }
 
 #[test]
+fn a_node_port_is_there_for_sockets_on_a_node_that_serves_nobody_outside() {
+    let mut world = World::new();
+    world.service("web", "10.0.1.1");
+    world.service("web", "fd00:1::1");
+    world.endpoint_on("east", "web", "10.1.0.1", Some("n1"));
+    world.endpoint_on("east", "web", "10.1.0.2", Some("n2"));
+    world.local("web").kind = ServiceKind::NodePort;
+    world.local("web").ports[0].node_port = NonZeroU16::new(30_080);
+    world.local("web").exposure = Some(Box::new(Exposure {
+        traffic_policy: TrafficPolicy::Local,
+        ..Exposure::default()
+    }));
+    let (planner, _) = world.planner();
+
+    Dump::new("node port, external policy local", &planner).compare("node-port");
+}
+
+#[test]
 fn an_internal_policy_keeps_cluster_ips_to_the_node() {
     let mut world = World::new();
     world.cluster("west");
