@@ -9,6 +9,7 @@ mod connections;
 mod contents;
 mod devices;
 mod features;
+mod flows;
 mod hooks;
 mod interfaces;
 mod object;
@@ -37,9 +38,11 @@ pub use devices::Attachment;
 pub use features::Feature;
 pub use hooks::AttachError;
 pub use object::MapSizes;
-pub use upkeep::{NodeAddresses, SweepError, Upkeep};
+pub use flows::SweepError;
+pub use upkeep::{NodeAddresses, Upkeep};
 
 use devices::Devices;
+use flows::Flows;
 use object::Programs;
 
 /// Where the bpffs of a host usually is.
@@ -166,6 +169,7 @@ impl Datapath {
         let connections = Connections {
             rev_nat: loaded.map("REV_NAT")?,
             peers: loaded.map("PEERS")?,
+            flows: Flows::of(&loaded)?,
             cgroup: config.cgroup.clone(),
         };
         let mut features = features::report(&loaded, config.attachment);
@@ -180,8 +184,7 @@ impl Datapath {
             upkeep: Some(Upkeep {
                 node: loaded.map("NODE")?,
                 local_addresses: loaded.map("LOCAL_ADDRESSES")?,
-                flows_fd: loaded.hash_map_fd("FLOWS")?,
-                flows: loaded.map("FLOWS")?,
+                flows: Flows::of(&loaded)?,
                 cursor: None,
             }),
             drops: loaded.map("DROPS")?,

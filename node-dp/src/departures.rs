@@ -1,12 +1,15 @@
 //! Ends what clients still have with backends that are gone.
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, io};
 
 use node_dp_core::departure::Departed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{datapath::Connections, metrics::Metrics};
+use crate::{
+    datapath::{Connections, SweepError},
+    metrics::Metrics,
+};
 
 /// The task; ends on shutdown, or with whoever tells it. Not cancel safe in between: what is being ended is ended whole.
 pub(crate) struct DeparturesTask {
@@ -17,41 +20,72 @@ pub(crate) struct DeparturesTask {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// What came of one set of departed backends.
+struct Ended {
+    flows: Result<usize, SweepError>,
+    sockets: io::Result<usize>,
+}
+
 impl DeparturesTask {
-    /// Destroys sockets.
-    pub(crate) async fn run(mut self) {
-        let connections = Arc::new(self.connections);
+    /// Forgets flows and destroys sockets.
+    pub(crate) async fn run(self) {
+        let Self {
+            mut connections,
+            departed: mut inbox,
+            metrics,
+            shutdown,
+        } = self;
         loop {
             let mut departed = tokio::select! {
-                () = self.shutdown.cancelled() => break,
-                departed = self.departed.recv() => match departed {
+                () = shutdown.cancelled() => break,
+                departed = inbox.recv() => match departed {
                     Some(departed) => departed,
                     None => break,
                 },
             };
-            while let Ok(more) = self.departed.try_recv() {
+            while let Ok(more) = inbox.try_recv() {
                 departed.extend(more);
             }
             let backends = departed.len();
-            let destroyed = destroy(Arc::clone(&connections), departed).await;
-            match destroyed {
-                Ok(sockets) => {
-                    self.metrics
-                        .sockets_destroyed
-                        .inc_by(u64::try_from(sockets).unwrap_or(u64::MAX));
-                    tracing::debug!(backends, sockets, "destroyed the sockets of gone backends");
-                }
+            // It waits for the kernel, in threads that visit namespaces.
+            let work = tokio::task::spawn_blocking(move || {
+                let ended = Ended {
+                    flows: connections.forget_flows(&departed),
+                    sockets: connections.destroy(&departed),
+                };
+                (connections, ended)
+            });
+            let ended;
+            (connections, ended) = match work.await {
+                Ok(done) => done,
                 Err(error) => {
-                    tracing::warn!(%error, backends, "sockets of gone backends are left alone");
+                    tracing::error!(%error, "no more sockets of gone backends are destroyed");
+                    break;
                 }
-            }
+            };
+            tell(backends, ended, &metrics);
         }
     }
 }
 
-async fn destroy(connections: Arc<Connections>, departed: BTreeSet<Departed>) -> io::Result<usize> {
-    // It waits for the kernel, in threads that visit namespaces.
-    tokio::task::spawn_blocking(move || connections.destroy(&departed))
-        .await
-        .map_err(io::Error::other)?
+fn tell(backends: usize, ended: Ended, metrics: &Metrics) {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    match ended.flows {
+        Ok(flows) => {
+            metrics.flows_forgotten.inc_by(number(flows));
+            tracing::debug!(backends, flows, "forgot the flows of gone backends");
+        }
+        Err(error) => {
+            tracing::warn!(%error, backends, "flows of gone backends go on until they are silent");
+        }
+    }
+    match ended.sockets {
+        Ok(sockets) => {
+            metrics.sockets_destroyed.inc_by(number(sockets));
+            tracing::debug!(backends, sockets, "destroyed the sockets of gone backends");
+        }
+        Err(error) => {
+            tracing::warn!(%error, backends, "sockets of gone backends are left alone");
+        }
+    }
 }

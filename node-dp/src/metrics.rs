@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) drift: Counter,
     /// Sockets that were destroyed because their backend was gone.
     pub(crate) sockets_destroyed: Counter,
+    /// Flows that were forgotten because their backend was gone.
+    pub(crate) flows_forgotten: Counter,
     /// Whether the session with the gateway is up.
     pub(crate) gateway_connected: Gauge,
     clusters_up: Family<Labels<1>, Gauge>,
@@ -52,6 +54,11 @@ impl Metrics {
             "sockets_destroyed",
             "Sockets that were destroyed because their backend was gone",
             self.sockets_destroyed.clone(),
+        );
+        registry.register(
+            "flows_forgotten",
+            "Flows of datagrams that were forgotten because their backend was gone",
+            self.flows_forgotten.clone(),
         );
         registry.register(
             "gateway_connected",

@@ -1,11 +1,14 @@
 //! Backends that are gone while clients may still be connected to them.
 //!
 //! A backend that leaves a service because it terminates, or is not ready, still has its connections and may end them itself.
-//! Only when no endpoint stands for it any more has it departed.
+//! Only when no endpoint stands for it any more has it departed. Datagrams have no end: their backends depart with their
+//! frontend too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use node_dp_common::{BackendValue, FrontendKey};
+
+const UDP: u8 = 17;
 
 /// A backend that clients of a frontend may still be connected to, and that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +51,20 @@ impl Departures {
             .extend(departed.map(|backend| Departed { frontend, backend }));
     }
 
-    /// A frontend is gone; who is connected to its backends stays so.
-    pub(crate) fn forget(&mut self, frontend: &FrontendKey) {
-        self.lingering.remove(frontend);
+    /// A frontend that had some backends is gone; whose connections lead to these keeps them.
+    pub(crate) fn forget(
+        &mut self,
+        frontend: FrontendKey,
+        before: impl Iterator<Item = BackendValue>,
+    ) {
+        let mut leaving = self.lingering.remove(&frontend).unwrap_or_default();
+        if frontend.protocol() != UDP {
+            return;
+        }
+        leaving.extend(before);
+        let departed = leaving.into_iter();
+        self.departed
+            .extend(departed.map(|backend| Departed { frontend, backend }));
     }
 
     /// What has departed since this was last called.
@@ -102,10 +116,25 @@ mod tests {
         let mut departures = Departures::default();
         note(&mut departures, &[1], &[], true);
 
-        departures.forget(&frontend());
+        departures.forget(frontend(), set(&[2]).into_iter());
         note(&mut departures, &[], &[], false);
 
         assert_eq!(departures.take(), departed(&[]));
+    }
+
+    #[test]
+    fn who_sends_datagrams_to_a_service_that_is_gone_is_not_heard() {
+        let mut departures = Departures::default();
+        let frontend = FrontendKey::new(Ipv4Addr::new(10, 96, 0, 1), 53, UDP);
+        departures.note(frontend, set(&[1]).into_iter(), &set(&[]), |_| true);
+
+        departures.forget(frontend, set(&[2]).into_iter());
+
+        let departed = [1, 2].map(|number| Departed {
+            frontend,
+            backend: backend(number),
+        });
+        assert_eq!(departures.take(), departed.into());
     }
 
     /// The frontend's backends before and after, and whether endpoints still stand for all that left.

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod expiry;
 pub mod health;
 pub mod image;
+pub mod lost;
 pub mod plan;
 mod prefix;
 pub mod probe;

@@ -135,6 +135,11 @@ impl Planner {
         held.extend(planned.image.services.keys());
 
         let mut old = self.piece(&held);
+        for frontend in &held {
+            if !planned.image.services.contains_key(frontend) {
+                self.forget(frontend);
+            }
+        }
         self.settle_clusters(&mut old, &mut planned.image);
         let ops = diff(&old, &planned.image);
         for op in &ops {
@@ -143,7 +148,6 @@ impl Planner {
         for frontend in held {
             if !planned.image.services.contains_key(&frontend) {
                 self.allocations.release_service(&frontend);
-                self.departures.forget(&frontend);
             }
         }
         for (name, problem) in planned.problems {
@@ -188,8 +192,10 @@ impl Planner {
                 Some(_) | None => {}
             }
         }
-        let dead = self.image.services.keys();
-        for frontend in dead.filter(|frontend| !new.services.contains_key(frontend)) {
+        let mut dead: Vec<FrontendKey> = self.image.services.keys().copied().collect();
+        dead.retain(|frontend| !new.services.contains_key(frontend));
+        for frontend in &dead {
+            self.forget(frontend);
             self.allocations.release_service(frontend);
         }
         let mut ops = diff(&self.image, &new);
@@ -310,6 +316,14 @@ impl Planner {
         image.services.insert(frontend, value);
     }
 
+    /// Says of a frontend that is about to leave the image what becomes of its backends.
+    fn forget(&mut self, frontend: &FrontendKey) {
+        let value = self.image.services.get(frontend);
+        let backends = value.into_iter().flat_map(|value| self.image.service(value.id()));
+        let backends = backends.map(|(_, backend)| backend.anywhere());
+        self.departures.forget(*frontend, backends);
+    }
+
     fn note_departures(
         &mut self,
         id: u32,
@@ -320,9 +334,9 @@ impl Planner {
         let before = self.image.service(id).map(|(_, b)| b.anywhere());
         let after = candidates.values().flat_map(|c| &c.backends);
         let after = after.map(|backend| backend.anywhere()).collect();
-        let is_there = |backend: &BackendValue| backends::is_known(service, wanted, backend);
+        let is_kept = |backend: &BackendValue| backends::is_kept(service, wanted, backend);
         self.departures
-            .note(wanted.frontend, before, &after, is_there);
+            .note(wanted.frontend, before, &after, is_kept);
     }
 
     fn here<'a>(&'a self, view: &'a View) -> Here<'a> {

@@ -1,4 +1,5 @@
-//! Destroys sockets whose backend is gone, so that their owners hear of it at once and connect anew.
+//! Ends what clients still have with backends that are gone: destroys sockets, so that their owners hear of it at once and
+//! connect anew, and forgets the flows of datagrams at devices.
 //!
 //! The kernel is asked by sock_diag, which sees one network namespace: a thread goes through those of all processes whose
 //! sockets see services. Which frontend a socket dialled stands in `REV_NAT` for TCP, and on the socket itself for UDP. Only
@@ -9,7 +10,7 @@ mod namespaces;
 mod owners;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
@@ -27,10 +28,13 @@ use nix::{
         time::TimeVal,
     },
 };
-use node_dp_common::{Address, PeerValue, Port, RevNatKey, RevNatValue};
-use node_dp_core::departure::Departed;
+use node_dp_common::{PeerValue, RevNatKey, RevNatValue};
+use node_dp_core::{departure::Departed, lost::Lost};
 
-use super::Feature;
+use super::{
+    Feature,
+    flows::{Flows, SweepError},
+};
 use diag::{Connected, Said};
 use namespaces::{Namespace, Namespaces};
 
@@ -48,23 +52,16 @@ const BUFFER: usize = 32 * 1024;
 pub struct Connections {
     pub(super) rev_nat: HashMap<MapData, RevNatKey, RevNatValue>,
     pub(super) peers: SkStorage<MapData, PeerValue>,
+    pub(super) flows: Flows,
     pub(super) cgroup: PathBuf,
 }
-
-/// The frontends that have lost a backend, by the backend's address, port and protocol.
-type Lost = BTreeMap<(Address, Port, u8), BTreeSet<(Address, Port)>>;
 
 impl Connections {
     /// Destroys the sockets that are connected to departed backends through the frontends that lost them; returns how many.
     ///
     /// A network namespace in which it fails does not keep it from the others; it is an error when it fails in all.
     pub fn destroy(&self, departed: &BTreeSet<Departed>) -> io::Result<usize> {
-        let mut lost = Lost::new();
-        for Departed { frontend, backend } in departed {
-            let (address, port) = backend.parts();
-            let frontends = lost.entry((address, port, frontend.protocol()));
-            frontends.or_default().insert(frontend.parts());
-        }
+        let lost = Lost::of(departed);
         let namespaces = Namespaces::of(&self.cgroup)?;
         // A thread of its own, as it does not return to the namespace that it comes from.
         thread::scope(|scope| {
@@ -73,6 +70,13 @@ impl Connections {
                 .join()
                 .map_err(|_panic| io::Error::other("the thread that destroys sockets panicked"))?
         })
+    }
+
+    /// Forgets the flows of datagrams that went to departed backends, so that the next datagram goes elsewhere; returns how
+    /// many.
+    pub fn forget_flows(&mut self, departed: &BTreeSet<Departed>) -> Result<usize, SweepError> {
+        let lost = Lost::of(departed);
+        self.flows.remove_all(|key, value| lost.flow(key, value))
     }
 
     /// Goes through the namespaces; the thread stays in the last.
@@ -100,21 +104,15 @@ impl Connections {
     fn destroy_in(&self, namespace: &Namespace, lost: &Lost) -> io::Result<usize> {
         setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
         let socket = diag_socket()?;
-        let protocols: BTreeSet<u8> = lost.keys().map(|(_, _, protocol)| *protocol).collect();
-        let kinds = protocols.into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
+        let kinds = lost.protocols().into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
         let mut count = 0;
         for (family, protocol) in kinds {
             let mut connected = ask(&socket, &diag::list(family, protocol))?;
-            connected.retain(|connected| {
-                let (address, port) = connected.destination();
-                lost.contains_key(&(address, port, protocol))
-            });
+            connected.retain(|connected| lost.has(connected.destination(), protocol));
             let dialled = self.dialled(namespace, protocol, &connected);
             for (connected, frontend) in connected.iter().zip(dialled) {
-                let (address, port) = connected.destination();
-                let frontends = lost.get(&(address, port, protocol));
                 let has_lost = |frontend: RevNatValue| {
-                    frontends.is_some_and(|frontends| frontends.contains(&frontend.parts()))
+                    lost.has_dialled(frontend.parts(), connected.destination(), protocol)
                 };
                 if frontend.is_some_and(has_lost) {
                     count += usize::from(destroy(&socket, connected, protocol)?);

@@ -1,18 +1,16 @@
 //! What the maps need from time to time: that silent flows go, and that the node's addresses are known.
 
-use std::{collections::BTreeSet, io, net::IpAddr, os::fd::OwnedFd};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use aya::maps::{Array, HashMap, MapData};
-use node_dp_common::{Address, FlowKey, FlowValue, NodeValue};
-use node_dp_core::expiry::{expired, keys};
+use node_dp_common::{Address, NodeValue};
+use node_dp_core::expiry::expired;
 
 use super::{
     contents::{ApplyError, changed, removed},
-    interfaces, sys,
+    flows::{Flows, SweepError},
+    interfaces,
 };
-
-/// How many entries of the table of flows are looked at by one call of the kernel.
-const BATCH: usize = 1_024;
 
 /// No more addresses are served.
 const MOST_ADDRESSES: u32 = 1_024;
@@ -64,8 +62,7 @@ fn is_routable(ip: IpAddr) -> bool {
 pub struct Upkeep {
     pub(super) node: Array<MapData, NodeValue>,
     pub(super) local_addresses: HashMap<MapData, Address, u32>,
-    pub(super) flows: HashMap<MapData, FlowKey, FlowValue>,
-    pub(super) flows_fd: OwnedFd,
+    pub(super) flows: Flows,
     /// Where the next look at the flows goes on; `None` to begin anew.
     pub(super) cursor: Option<u32>,
 }
@@ -97,19 +94,10 @@ impl Upkeep {
     /// Looks at the next entries of the table of flows, about a thousand of them, and removes the flows that have been
     /// silent for too long; returns how many. `now` is in seconds since boot.
     pub fn sweep(&mut self, now: u32) -> Result<usize, SweepError> {
-        let batch: sys::Batch<FlowKey, FlowValue> =
-            sys::next_entries(&self.flows_fd, self.cursor, BATCH).map_err(SweepError::Read)?;
-        self.cursor = batch.next;
-        let mut count = 0;
-        for (key, value) in &batch.entries {
-            let Some(flow) = expired(key, value, now) else {
-                continue;
-            };
-            for key in keys(&flow) {
-                removed("FLOWS", self.flows.remove(&key))?;
-            }
-            count += 1;
-        }
+        let (count, next) = self
+            .flows
+            .remove_some(self.cursor, |key, value| expired(key, value, now))?;
+        self.cursor = next;
         Ok(count)
     }
 
@@ -117,15 +105,4 @@ impl Upkeep {
     pub fn is_through(&self) -> bool {
         self.cursor.is_none()
     }
-}
-
-/// The flows could not be swept.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// The table could not be read.
-    #[error("cannot read the table of flows")]
-    Read(#[source] io::Error),
-    /// A flow could not be removed.
-    #[error("cannot remove a flow")]
-    Remove(#[from] ApplyError),
 }

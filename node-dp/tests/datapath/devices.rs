@@ -19,22 +19,22 @@ use crate::{
 };
 
 /// No answer takes as long.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 const PORT: u16 = 8080;
 
 /// A node with a client outside, a pod, and a backend elsewhere that knows no way back to the client.
-struct World {
-    client: Host,
+pub(crate) struct World {
+    pub(crate) client: Host,
     _pod: Host,
     _elsewhere: Host,
-    datapath: Datapath,
+    pub(crate) datapath: Datapath,
     upkeep: Upkeep,
     config: DatapathConfig,
 }
 
 impl World {
-    fn run(attachment: Attachment, services: &[Service], body: impl FnOnce(&mut Self)) {
+    pub(crate) fn run(attachment: Attachment, services: &[Service], body: impl FnOnce(&mut Self)) {
         let node = Node::new();
         node.run(|| {
             let client = Host::new(
@@ -114,7 +114,7 @@ fn attachments() -> BTreeSet<Attachment> {
 }
 
 /// A node port of each family and protocol, before one backend each.
-fn node_ports(v4: &str, v6: &str) -> Vec<Service> {
+pub(crate) fn node_ports(v4: &str, v6: &str) -> Vec<Service> {
     let mut services = Vec::new();
     for (any, backend) in [("0.0.0.0", v4), ("[::]", v6)] {
         for protocol in [TCP, UDP] {

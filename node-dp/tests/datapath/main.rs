@@ -9,6 +9,7 @@
 mod affinity;
 mod devices;
 mod fixture;
+mod forgotten;
 mod life;
 mod maps;
 mod network;

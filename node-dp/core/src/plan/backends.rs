@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_registry::{
     endpoint::{Conditions, Endpoint},
     name::ClusterName,
-    service::ServicePort,
+    service::{Protocol, ServicePort},
     traffic::TrafficPolicy,
     view::MergedService,
 };
@@ -75,15 +75,19 @@ pub(super) fn of(
     ending.collect()
 }
 
-/// Whether any endpoint of a frontend, in whichever condition, stands for a backend.
-pub(super) fn is_known(
+/// Whether any endpoint of a frontend stands for a backend, so that who has it may keep it: in whichever condition, but of
+/// datagrams only while it serves, as nothing else tells their sender that nobody does.
+pub(super) fn is_kept(
     service: &MergedService,
     wanted: Wanted<'_>,
     backend: &BackendValue,
 ) -> bool {
     wanted.endpoints(service).any(|(_, endpoints)| {
         let endpoint = endpoints.get(&backend.address());
-        endpoint.is_some_and(|endpoint| number(endpoint, wanted.port) == Some(backend.port()))
+        endpoint.is_some_and(|endpoint| {
+            number(endpoint, wanted.port) == Some(backend.port())
+                && (wanted.port.protocol != Protocol::Udp || endpoint.conditions.serving)
+        })
     })
 }
 

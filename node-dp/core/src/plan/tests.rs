@@ -77,6 +77,36 @@ fn a_backend_departs_when_its_endpoint_goes_and_not_when_it_terminates() {
 }
 
 #[test]
+fn datagrams_leave_a_backend_that_does_not_serve_and_a_service_that_is_gone() {
+    let mut world = World::new();
+    world.udp("dns", "10.0.1.1");
+    world.endpoint("east", "dns", "10.1.0.1");
+    world.endpoint("east", "dns", "10.1.0.2");
+    let (mut planner, _) = world.planner();
+    let departed = |address: &str| Departed {
+        frontend: FrontendKey::new(ip("10.0.1.1"), 80, 17),
+        backend: BackendValue::new(ip(address), 8080),
+    };
+    let conditions = |serving| Conditions {
+        ready: false,
+        serving,
+        terminating: serving,
+    };
+
+    world.endpoint_in("east", "dns", "10.1.0.1", conditions(true));
+    world.update(&mut planner, &["dns"]);
+    assert_eq!(planner.take_departed(), BTreeSet::new());
+
+    world.endpoint_in("east", "dns", "10.1.0.1", conditions(false));
+    world.update(&mut planner, &["dns"]);
+    assert_eq!(planner.take_departed(), [departed("10.1.0.1")].into());
+
+    world.no_service("dns");
+    world.update(&mut planner, &["dns"]);
+    assert_eq!(planner.take_departed(), [departed("10.1.0.2")].into());
+}
+
+#[test]
 fn an_endpoint_less_shrinks_the_service_before_its_backend_goes() {
     let mut world = World::new();
     world.service("web", "10.0.1.1");

@@ -74,6 +74,12 @@ impl World {
         self.local(label).ports = vec![port(Protocol::Sctp)];
     }
 
+    /// A service with UDP port 80 at an address.
+    pub(super) fn udp(&mut self, label: &str, address: &str) {
+        self.service(label, address);
+        self.local(label).ports = vec![port(Protocol::Udp)];
+    }
+
     pub(super) fn affinity(&mut self, label: &str, affinity: ClusterAffinity) {
         self.local(label).sharing.affinity = affinity;
     }
@@ -91,7 +97,7 @@ impl World {
         Arc::make_mut(merged.local.as_mut().unwrap())
     }
 
-    /// A ready endpoint that serves the TCP port at 8080.
+    /// A ready endpoint that serves at port 8080.
     pub(super) fn endpoint(&mut self, cluster: &str, label: &str, address: &str) {
         self.endpoint_in(cluster, label, address, Conditions::READY);
     }
@@ -228,11 +234,11 @@ pub(super) fn ip(text: &str) -> IpAddr {
 }
 
 fn serving() -> Endpoint {
-    Endpoint::ready([EndpointPort {
+    Endpoint::ready([Protocol::Tcp, Protocol::Udp].map(|protocol| EndpointPort {
         name: None,
-        protocol: Protocol::Tcp,
+        protocol,
         port: 8080,
-    }])
+    }))
 }
 
 fn port(protocol: Protocol) -> ServicePort {
