@@ -257,7 +257,9 @@ fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
     argv.extend(["--state-dir".to_owned(), text(&state)]);
     argv.extend(["--bpffs".to_owned(), text(&bpffs)]);
     argv.extend(["--cgroup".to_owned(), text(&node.cgroup)]);
-    argv.extend(plan.cluster(cluster)?.agent_args.iter().cloned());
+    let of_cluster = plan.cluster(cluster)?;
+    argv.extend(of_cluster.agent_args.iter().cloned());
+    argv.extend(of_cluster.node_args.get(name).into_iter().flatten().cloned());
     Ok(argv)
 }
 

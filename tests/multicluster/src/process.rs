@@ -218,6 +218,11 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Its standard input, to write to; nothing the second time.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.as_mut()?.stdin.take()
+    }
+
     /// Its standard output, to read along; nothing the second time.
     pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.as_mut()?.stdout.take()

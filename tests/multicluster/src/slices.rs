@@ -51,6 +51,7 @@ struct Spec {
     selector: Value,
     ip_families: Vec<String>,
     ports: Vec<ServicePort>,
+    publish_not_ready_addresses: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -70,6 +71,8 @@ pub(crate) struct Selecting {
     labels: BTreeMap<String, String>,
     families: Vec<String>,
     ports: Vec<ServicePort>,
+    /// Whether its pods count as ready before they are.
+    is_early: bool,
 }
 
 /// Brings a cluster's manifests to where its gateway reads them, and adds its nodes.
@@ -280,6 +283,7 @@ impl Selecting {
             labels,
             families: object.spec.ip_families,
             ports: object.spec.ports,
+            is_early: object.spec.publish_not_ready_addresses,
         })
     }
 
@@ -303,7 +307,7 @@ impl Selecting {
             for address in &pod.addresses {
                 let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
                 if self.families.is_empty() || self.families.iter().any(|f| f == family) {
-                    let endpoint = endpoint(pod, address, is_ready(pod));
+                    let endpoint = endpoint(pod, address, self.is_early || is_ready(pod));
                     let group = groups.entry((family, ports.clone())).or_default();
                     group.push(endpoint);
                 }

@@ -75,6 +75,9 @@ pub struct Cluster {
     /// More arguments for each of its agents.
     #[serde(default)]
     pub agent_args: Vec<String>,
+    /// More arguments for the agents of some nodes, by the nodes' names.
+    #[serde(default)]
+    pub node_args: BTreeMap<String, Vec<String>>,
 }
 
 /// One pod.
@@ -202,6 +205,12 @@ impl Cluster {
         for node in &self.nodes {
             NodeName::parse(node)?;
             ensure!(nodes.insert(node.as_str()), "two nodes are named {node}");
+        }
+        for node in self.node_args.keys() {
+            ensure!(
+                nodes.contains(node.as_str()),
+                "its nodeArgs name {node}, which is no node of it"
+            );
         }
         let mut pods = BTreeSet::new();
         for pod in &self.pods {

@@ -24,6 +24,14 @@ fn a_pod_that_is_not_ready_stays_in_its_slice() {
 }
 
 #[test]
+fn a_service_may_publish_pods_before_they_are_ready() {
+    let early = SERVICE.replace("spec:", "spec:\n  publishNotReadyAddresses: true");
+    let slices = derive_with(&early, |pod| pod.pod.name == "web-1");
+
+    assert_eq!(slices[0]["endpoints"][1]["conditions"]["ready"], true);
+}
+
+#[test]
 fn a_malformed_document_does_not_hide_its_neighbours() {
     let slices = derive(&format!("kind: [\n---\n{SERVICE}---\n}}\n"));
 

@@ -1,6 +1,6 @@
 //! A cluster with as many services as a bench asks for, of which one is called.
 
-use std::{fmt::Write, fs, net::Ipv4Addr, path::Path};
+use std::{collections::BTreeMap, fmt::Write, fs, net::Ipv4Addr, path::Path};
 
 use anyhow::Context;
 use multicluster::topology::{Cluster, Pod, Port, Topology};
@@ -89,6 +89,7 @@ pub(crate) fn topology(load: &Path, manifests: &Path) -> anyhow::Result<Topology
             gateways: 1,
             gateway_args: Vec::new(),
             agent_args: Vec::new(),
+            node_args: BTreeMap::new(),
         }],
         links: None,
         folder: manifests.to_owned(),
