@@ -1,0 +1,12 @@
+//! The rows of the matrix, by what they are about.
+
+pub(crate) mod affinity;
+pub(crate) mod basics;
+pub(crate) mod changes;
+pub(crate) mod kinds;
+pub(crate) mod policies;
+pub(crate) mod ports;
+
+/// Why a column is not claimed in which a node's own socket has a backend in another cluster.
+const NODE_TO_CLUSTER: &str =
+    "tunnels carry the addresses of pods alone, and a socket of the node has the node's";
