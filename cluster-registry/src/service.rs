@@ -114,6 +114,16 @@ pub struct LoadBalancerIp {
     pub mode: IpMode,
 }
 
+/// Whether source ranges name those who may use a load balancer, or those who may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum SourcePolicy {
+    /// They alone may.
+    #[default]
+    Allow,
+    /// Everybody else may.
+    Deny,
+}
+
 /// How a service is reached from outside its cluster; other clusters are never told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Exposure {
@@ -123,8 +133,10 @@ pub struct Exposure {
     pub load_balancer: Vec<LoadBalancerIp>,
     /// The address that was asked of the load balancer (`loadBalancerIP`).
     pub requested_ip: Option<IpAddr>,
-    /// Who may use the load balancer's addresses; empty for everybody.
+    /// Who may, or may not, use the load balancer's addresses; if empty, everybody may.
     pub source_ranges: Vec<IpNet>,
+    /// Which of both.
+    pub source_policy: SourcePolicy,
     /// Whether its load balancer needs no node ports (`allocateLoadBalancerNodePorts: false`).
     pub omits_node_ports: bool,
     /// Where nodes say whether they have local endpoints, for `externalTrafficPolicy: Local`.

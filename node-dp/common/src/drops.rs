@@ -17,7 +17,7 @@ pub enum DropReason {
     /// There was no memory to note which frontend the traffic was for. It went on, with the backend's own address in
     /// what the client sees.
     NotRemembered = 4,
-    /// The client is not in the service's source ranges.
+    /// The client is not in the service's source ranges, or in one that is denied.
     SourceRefused = 5,
     /// Every port that was tried for the flow was taken.
     NoSourcePort = 6,

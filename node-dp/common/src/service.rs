@@ -83,6 +83,9 @@ const EXTERNAL: u16 = 1;
 /// Only the clients in `SOURCE_RANGES` are served.
 const RESTRICTED: u16 = 2;
 
+/// The clients in `SOURCE_RANGES` are not served.
+const DENYING: u16 = 4;
+
 /// A service as the kernel selects from it.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +133,13 @@ impl ServiceValue {
         self
     }
 
+    /// The same service, for the clients that are not in `SOURCE_RANGES`.
+    #[must_use]
+    pub fn denying(mut self) -> Self {
+        self.flags |= DENYING;
+        self
+    }
+
     /// The same service, whose clients keep their backend for so many seconds after their last connection.
     #[must_use]
     pub fn with_affinity(mut self, timeout: NonZeroU32) -> Self {
@@ -149,10 +159,16 @@ impl ServiceValue {
         self.flags & EXTERNAL != 0
     }
 
-    /// Whether only the clients in `SOURCE_RANGES` are served.
+    /// Whether who is served depends on `SOURCE_RANGES`.
     #[inline(always)]
     pub fn is_restricted(&self) -> bool {
-        self.flags & RESTRICTED != 0
+        self.flags & (RESTRICTED | DENYING) != 0
+    }
+
+    /// Whether the clients in `SOURCE_RANGES` are those that are not served.
+    #[inline(always)]
+    pub fn denies_sources(&self) -> bool {
+        self.flags & DENYING != 0
     }
 
     /// The number that joins it to its backends' keys.

@@ -181,8 +181,9 @@ impl fmt::Display for Image {
                 Some(timeout) => writeln!(f, " affinity {timeout}s")?,
                 None => writeln!(f)?,
             }
+            let word = if service.denies_sources() { "not for" } else { "for" };
             for (_, range) in self.sources_of(service.id()) {
-                writeln!(f, "  for {range}")?;
+                writeln!(f, "  {word} {range}")?;
             }
             for group in service.groups() {
                 write!(

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_registry::{
     claims::Claims,
     name::{ClusterName, NodeName, ServiceName},
+    service::SourcePolicy,
     view::{MergedService, View},
 };
 use node_dp_common::{BackendValue, FrontendKey, LOCAL_CLUSTER, MemberKey, ServiceValue};
@@ -306,9 +307,12 @@ impl Planner {
         if let Some(timeout) = affinity {
             value = value.with_affinity(timeout);
         }
-        let ranges = wanted.source_ranges(service);
+        let (policy, ranges) = wanted.source_ranges(service);
         if !ranges.is_empty() {
-            value = value.restricted();
+            value = match policy {
+                SourcePolicy::Allow => value.restricted(),
+                SourcePolicy::Deny => value.denying(),
+            };
         }
         image
             .sources

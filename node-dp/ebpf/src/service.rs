@@ -27,7 +27,8 @@ pub(crate) fn route(
     let Some(service) = service_of(&frontend) else {
         return Ok(false);
     };
-    if service.is_restricted() && !is_allowed(service.id(), tuple.source) {
+    if service.is_restricted() && has_source(service.id(), tuple.source) == service.denies_sources()
+    {
         return Err(DropReason::SourceRefused);
     }
     let (cluster, backend) = match service.affinity_timeout() {
@@ -72,7 +73,7 @@ fn service_of(frontend: &FrontendKey) -> Option<&'static ServiceValue> {
 }
 
 #[inline(always)]
-fn is_allowed(service_id: u32, client: Address) -> bool {
+fn has_source(service_id: u32, client: Address) -> bool {
     let key = Key::new(SourceKey::BITS, SourceKey::new(service_id, client));
     SOURCE_RANGES.get(&key).is_some()
 }

@@ -171,6 +171,7 @@ pub(crate) struct Service {
     is_local: bool,
     affinity: Option<NonZeroU32>,
     sources: Vec<IpNet>,
+    denies_sources: bool,
 }
 
 impl Service {
@@ -184,6 +185,7 @@ impl Service {
             is_local: false,
             affinity: None,
             sources: Vec::new(),
+            denies_sources: false,
         }
     }
 
@@ -216,6 +218,12 @@ impl Service {
     pub(crate) fn only_for(mut self, range: &str) -> Self {
         self.sources.push(range.parse().unwrap());
         self
+    }
+
+    /// The same, for all but some clients.
+    pub(crate) fn not_for(mut self, range: &str) -> Self {
+        self.denies_sources = true;
+        self.only_for(range)
     }
 
     /// Adds the backends of a cluster in a tier.
@@ -251,7 +259,9 @@ impl Service {
         if let Some(timeout) = self.affinity {
             value = value.with_affinity(timeout);
         }
-        if !self.sources.is_empty() {
+        if self.denies_sources {
+            value = value.denying();
+        } else if !self.sources.is_empty() {
             value = value.restricted();
         }
         let sources = self.sources.iter();

@@ -5,16 +5,23 @@ use std::net::IpAddr;
 use cluster_registry::{
     service::{
         Exposure, IpMode, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES, MAX_SOURCE_RANGES, ServiceKind,
+        SourcePolicy,
     },
     traffic::{IpFamilies, IpFamily},
 };
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServiceSpec};
 
-use super::{AddressFault, Flaw, address, service, value_of};
+use super::{AddressFault, Flaw, address, service, sharing::first_of, value_of};
 
 /// What stood for `loadBalancerSourceRanges` before there was the field; it counts where the field is empty.
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/// Whether the source ranges are let in, or kept out; Cilium's means the same as ours.
+const SOURCE_POLICY: [&str; 2] = [
+    "isthmus.io/src-ranges-policy",
+    "service.cilium.io/src-ranges-policy",
+];
 
 /// What a service says of the world outside; `None` when it says nothing.
 pub(super) fn of_service(
@@ -39,7 +46,8 @@ pub(super) fn of_service(
         exposure.omits_node_ports = spec.allocate_load_balancer_node_ports == Some(false);
         exposure.health_check_node_port =
             service::node_port("healthCheckNodePort", spec.health_check_node_port, flaws);
-        match source_ranges(given, spec, flaws) {
+        exposure.source_policy = source_policy(given, flaws);
+        match source_ranges(given, spec, exposure.source_policy, flaws) {
             Some(ranges) => exposure.source_ranges = ranges,
             // An empty list would let everybody in, which is what somebody meant to prevent.
             None => exposure.load_balancer.clear(),
@@ -106,8 +114,34 @@ fn requested(spec: &ServiceSpec, flaws: &mut Vec<Flaw>) -> Option<IpAddr> {
     outside("loadBalancerIP", text, IpFamilies::default(), flaws)
 }
 
-/// The ranges that may use the load balancer, none for everybody; `None` when all that are given are wrong.
-fn source_ranges(given: &Service, spec: &ServiceSpec, flaws: &mut Vec<Flaw>) -> Option<Vec<IpNet>> {
+fn source_policy(given: &Service, flaws: &mut Vec<Flaw>) -> SourcePolicy {
+    let annotations = given.metadata.annotations.as_ref();
+    let Some((annotation, value)) = first_of(annotations, &SOURCE_POLICY) else {
+        return SourcePolicy::Allow;
+    };
+    match value.trim().to_ascii_lowercase().as_str() {
+        "allow" | "" => SourcePolicy::Allow,
+        "deny" => SourcePolicy::Deny,
+        _ => {
+            flaws.push(Flaw::Annotation {
+                annotation,
+                value: value.to_owned(),
+                expected: "\"allow\" or \"deny\"",
+                taken: "allow",
+            });
+            SourcePolicy::Allow
+        }
+    }
+}
+
+/// The ranges that the policy is about, none for everybody; `None` when what is wrong with those that are given would let in
+/// somebody who is to be kept out.
+fn source_ranges(
+    given: &Service,
+    spec: &ServiceSpec,
+    policy: SourcePolicy,
+    flaws: &mut Vec<Flaw>,
+) -> Option<Vec<IpNet>> {
     let field = spec.load_balancer_source_ranges.iter().flatten();
     let mut texts: Vec<&str> = field.map(|text| text.trim()).collect();
     if texts.is_empty() {
@@ -117,6 +151,7 @@ fn source_ranges(given: &Service, spec: &ServiceSpec, flaws: &mut Vec<Flaw>) -> 
         texts.retain(|text| !text.is_empty());
     }
     let mut ranges: Vec<IpNet> = Vec::new();
+    let before = flaws.len();
     for text in &texts {
         let Ok(range) = text.parse::<IpNet>() else {
             flaws.push(Flaw::Address {
@@ -135,11 +170,13 @@ fn source_ranges(given: &Service, spec: &ServiceSpec, flaws: &mut Vec<Flaw>) -> 
         }
         ranges.push(range.trunc());
     }
-    if ranges.is_empty() && !texts.is_empty() {
-        flaws.push(Flaw::NoSourceRange);
-        return None;
-    }
-    Some(ranges)
+    let lost = match policy {
+        SourcePolicy::Allow if ranges.is_empty() && !texts.is_empty() => Flaw::NoSourceRange,
+        SourcePolicy::Deny if flaws.len() > before => Flaw::LostSourceRange,
+        SourcePolicy::Allow | SourcePolicy::Deny => return Some(ranges),
+    };
+    flaws.push(lost);
+    None
 }
 
 fn has_room<T>(taken: &[T], what: &'static str, flaws: &mut Vec<Flaw>) -> bool {

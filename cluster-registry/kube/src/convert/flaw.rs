@@ -31,6 +31,11 @@ pub(crate) enum Flaw {
         "none of its loadBalancerSourceRanges is a range, so nobody may use its load balancer's addresses"
     )]
     NoSourceRange,
+    #[error(
+        "not all of the loadBalancerSourceRanges that are to be kept out can be, so nobody may use its load balancer's \
+         addresses"
+    )]
+    LostSourceRange,
     #[error("{role} '{text}' {fault}: it is left out")]
     Address {
         role: &'static str,

@@ -103,7 +103,7 @@ fn affinity(annotations: Option<&Annotations>, flaws: &mut Vec<Flaw>) -> Cluster
     }
 }
 
-fn first_of<'a>(
+pub(super) fn first_of<'a>(
     annotations: Option<&'a Annotations>,
     names: &[&'static str],
 ) -> Option<(&'static str, &'a str)> {

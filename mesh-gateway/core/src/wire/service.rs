@@ -85,7 +85,7 @@ pub struct Exposure {
     /// The address that was asked of the load balancer; empty for none.
     #[prost(bytes = "vec", tag = "3")]
     pub requested_ip: Vec<u8>,
-    /// Who may use the load balancer's addresses; empty for everybody.
+    /// Who may use the load balancer's addresses, or may not; empty for everybody.
     #[prost(message, repeated, tag = "4")]
     pub source_ranges: Vec<Cidr>,
     /// Whether the load balancer needs no node ports.
@@ -97,6 +97,9 @@ pub struct Exposure {
     /// Whether the external traffic policy is Local.
     #[prost(bool, tag = "7")]
     pub external_local: bool,
+    /// Whether the source ranges are of those who may not.
+    #[prost(bool, tag = "8")]
+    pub denies_sources: bool,
 }
 
 /// An address of a load balancer.

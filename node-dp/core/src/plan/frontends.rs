@@ -8,7 +8,7 @@ use std::{
 
 use cluster_registry::{
     name::ClusterName,
-    service::{Protocol, Service, ServicePort},
+    service::{Protocol, Service, ServicePort, SourcePolicy},
     traffic::{SessionAffinity, TrafficDistribution, TrafficPolicy},
     view::{Endpoints, MergedService},
 };
@@ -93,15 +93,18 @@ impl Wanted<'_> {
         }
     }
 
-    /// Who may use the frontend; empty for everybody.
-    pub(super) fn source_ranges<'a>(&self, service: &'a MergedService) -> &'a [IpNet] {
+    /// Who may, or may not, use the frontend; empty for everybody.
+    pub(super) fn source_ranges<'a>(
+        &self,
+        service: &'a MergedService,
+    ) -> (SourcePolicy, &'a [IpNet]) {
         let exposure = service
             .local
             .as_ref()
             .and_then(|service| service.exposure.as_deref());
         match exposure {
-            Some(exposure) if self.is_balanced => &exposure.source_ranges,
-            Some(_) | None => &[],
+            Some(exposure) if self.is_balanced => (exposure.source_policy, &exposure.source_ranges),
+            Some(_) | None => (SourcePolicy::Allow, &[]),
         }
     }
 }

@@ -90,6 +90,33 @@ fn only_clients_in_the_source_ranges_are_served() {
 
 #[test]
 #[ignore = "needs root"]
+fn clients_in_denied_source_ranges_are_not_served() {
+    let services = [
+        Service::new(1, "203.0.113.5:80", TCP)
+            .group(0, 0, &[address("10.1.0.1:8080")])
+            .not_for("198.51.100.0/28"),
+        Service::new(2, "[fd03::5]:80", TCP)
+            .group(0, 0, &[address("[fd00:1::1]:8080")])
+            .not_for("fd51::/64"),
+    ];
+    let services = services.map(|service| service.external().local());
+    Bench::run(&services, |bench| {
+        for (from, to, is_served) in [
+            ("198.51.100.15:1000", "203.0.113.5:80", false),
+            ("198.51.100.16:1000", "203.0.113.5:80", true),
+            ("[fd51::9]:1000", "[fd03::5]:80", false),
+            ("[fd51:0:0:1::9]:1000", "[fd03::5]:80", true),
+        ] {
+            let answer = bench.pass(Ingress, &tcp(from, to, TcpFlags::SYN).bytes());
+
+            assert_eq!(matches!(answer, Passed(_)), is_served, "{from}");
+            assert!(is_served || answer == Dropped, "{from}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_flow_that_finds_no_port_is_refused_and_those_before_it_go_on() {
     // More clients than there are ports towards one backend: 20,000.
     let service = Service::new(1, "203.0.113.5:80", TCP).group(0, 0, &[address("10.1.0.1:8080")]);

@@ -1,7 +1,9 @@
 //! How a service is reached from outside, and that no mistake opens it wider than it asks for.
 
 use cluster_registry::{
-    service::{Exposure, IpMode, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES, MAX_SOURCE_RANGES},
+    service::{
+        Exposure, IpMode, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES, MAX_SOURCE_RANGES, SourcePolicy,
+    },
     traffic::TrafficPolicy,
 };
 
@@ -43,6 +45,7 @@ fn everything_of_a_load_balancer_is_taken() {
                 "192.0.2.0/24".parse().unwrap(),
                 "0.0.0.0/0".parse().unwrap()
             ],
+            source_policy: SourcePolicy::Allow,
             omits_node_ports: true,
             health_check_node_port: std::num::NonZeroU16::new(32000),
             traffic_policy: TrafficPolicy::Local,
@@ -153,6 +156,39 @@ fn lists_without_end_are_cut() {
     assert!(flaws.contains(&"it has more than 64 external IPs: the rest is left out".to_owned()));
 }
 
+#[test]
+fn an_annotation_makes_the_source_ranges_those_that_are_kept_out() {
+    for (annotation, value, expected, flaws) in [
+        ("isthmus.io/src-ranges-policy", "deny", SourcePolicy::Deny, 0),
+        ("service.cilium.io/src-ranges-policy", " Deny ", SourcePolicy::Deny, 0),
+        ("isthmus.io/src-ranges-policy", "allow", SourcePolicy::Allow, 0),
+        // To let in only those that are named is the policy that cannot let in too many.
+        ("isthmus.io/src-ranges-policy", "block", SourcePolicy::Allow, 1),
+    ] {
+        let (exposure, told) = ranged(json!({annotation: value}), json!(["192.0.2.0/24"]));
+
+        assert_eq!(exposure.source_policy, expected, "{value}");
+        assert_eq!(exposure.source_ranges.len(), 1);
+        assert_eq!(told.len(), flaws, "{told:?}");
+    }
+}
+
+#[test]
+fn a_wrong_range_among_those_that_are_kept_out_lets_nobody_in() {
+    let annotations = json!({"isthmus.io/src-ranges-policy": "deny"});
+    let (exposure, flaws) = ranged(annotations, json!(["192.0.2.0/24", "office"]));
+
+    assert_eq!(exposure.load_balancer, []);
+    assert_eq!(
+        flaws,
+        [
+            "source range 'office' is not a range of IP addresses: it is left out",
+            "not all of the loadBalancerSourceRanges that are to be kept out can be, so nobody may use its load \
+             balancer's addresses",
+        ]
+    );
+}
+
 fn of(spec: Value) -> (RegistryService, Vec<String>) {
     service(json!({"metadata": {"name": "web"}, "spec": spec}))
 }
@@ -168,4 +204,13 @@ fn balanced(mut spec: Value, ingress: Value) -> (Exposure, Vec<String>) {
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// What comes of a load balancer with annotations and source ranges.
+fn ranged(annotations: Value, ranges: Value) -> (Exposure, Vec<String>) {
+    let (service, flaws) = service(json!({
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": {"clusterIP": "10.96.0.1", "type": "LoadBalancer", "loadBalancerSourceRanges": ranges},
+        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}));
+    (*service.exposure.unwrap(), flaws)
 }

@@ -8,7 +8,7 @@ use cluster_registry::{
     name::{NodeName, PortName, ServiceLabel},
     service::{
         ClusterAffinity, Exposure, IpMode, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES,
-        MAX_SOURCE_RANGES, Protocol, Service, ServiceKind, ServicePort, Sharing, Timestamp,
+        MAX_SOURCE_RANGES, Protocol, Service, ServiceKind, ServicePort, Sharing, SourcePolicy, Timestamp,
     },
     traffic::{
         IpFamilies, IpFamily, IpFamilyPolicy, SessionAffinity, TrafficDistribution, TrafficPolicy,
@@ -194,6 +194,11 @@ fn decode_exposure(exposure: &wire::Exposure) -> Result<Exposure, Refusal> {
             bytes => Some(decode_address(bytes)?),
         },
         source_ranges: ranges.collect::<Result<_, _>>()?,
+        source_policy: if exposure.denies_sources {
+            SourcePolicy::Deny
+        } else {
+            SourcePolicy::Allow
+        },
         omits_node_ports: exposure.omits_node_ports,
         health_check_node_port: decode_optional_port(exposure.health_check_node_port)?,
         traffic_policy: policy(exposure.external_local),

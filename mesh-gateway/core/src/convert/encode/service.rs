@@ -6,7 +6,10 @@ use cluster_registry::{
     endpoint::{Conditions, Endpoint, Hints},
     mcs::Export,
     name::PortName,
-    service::{ClusterAffinity, Exposure, IpMode, Protocol, Service, ServiceKind, ServicePort},
+    service::{
+        ClusterAffinity, Exposure, IpMode, Protocol, Service, ServiceKind, ServicePort,
+        SourcePolicy,
+    },
     traffic::{IpFamily, IpFamilyPolicy, SessionAffinity, TrafficDistribution, TrafficPolicy},
 };
 
@@ -102,6 +105,10 @@ fn encode_exposure(exposure: &Exposure) -> wire::Exposure {
             .iter()
             .map(|range| encode_cidr(*range))
             .collect(),
+        denies_sources: match exposure.source_policy {
+            SourcePolicy::Allow => false,
+            SourcePolicy::Deny => true,
+        },
         omits_node_ports: exposure.omits_node_ports,
         health_check_node_port: exposure
             .health_check_node_port

@@ -11,7 +11,7 @@ use cluster_registry::{
     resource::{Key, Resource, ResourceId},
     service::{
         ClusterAffinity, Exposure, IpMode, LoadBalancerIp, Protocol, Service, ServiceKind,
-        ServicePort, Sharing, Timestamp,
+        ServicePort, Sharing, SourcePolicy, Timestamp,
     },
     store::{Change, Revision},
     trace::TraceContext,
@@ -213,7 +213,7 @@ fn any_exposure() -> impl Strategy<Value = Exposure> {
         prop::collection::vec(balanced, 0..3),
         prop::option::of(any_address()),
         prop::collection::vec(any_cidr(), 0..3),
-        (any::<bool>(), any::<u16>(), any_policy()),
+        (any::<bool>(), any::<u16>(), any_policy(), any::<bool>()),
     )
         .prop_map(
             |(external_ips, load_balancer, requested_ip, source_ranges, rest)| Exposure {
@@ -221,6 +221,11 @@ fn any_exposure() -> impl Strategy<Value = Exposure> {
                 load_balancer,
                 requested_ip,
                 source_ranges,
+                source_policy: if rest.3 {
+                    SourcePolicy::Deny
+                } else {
+                    SourcePolicy::Allow
+                },
                 omits_node_ports: rest.0,
                 health_check_node_port: NonZeroU16::new(rest.1),
                 traffic_policy: rest.2,

@@ -6,7 +6,7 @@ use std::{fs, num::NonZeroU16, path::PathBuf};
 
 use cluster_registry::{
     endpoint::Conditions,
-    service::{Exposure, IpMode, LoadBalancerIp, ServiceKind},
+    service::{Exposure, IpMode, LoadBalancerIp, ServiceKind, SourcePolicy},
     traffic::{TrafficDistribution, TrafficPolicy},
 };
 
@@ -123,6 +123,9 @@ fn clients_from_outside_have_frontends_of_their_own() {
         ..Exposure::default()
     }));
     step(&world, "load balancer", &mut planner, &mut dump);
+    let exposure = world.local("web").exposure.as_mut().unwrap();
+    exposure.source_policy = SourcePolicy::Deny;
+    step(&world, "source ranges denied", &mut planner, &mut dump);
     let exposure = world.local("web").exposure.as_mut().unwrap();
     exposure.traffic_policy = TrafficPolicy::Local;
     exposure.source_ranges.clear();

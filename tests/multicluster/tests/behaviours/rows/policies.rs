@@ -240,16 +240,23 @@ fn near(cell: Cell) -> Wanted {
 
 /// Sockets leave such addresses to the network, which leads them to the other node.
 fn source_ranges(world: &mut World) {
-    let mut row = world.row("a load balancer's source ranges, by another node");
+    let mut row = world.row("a load balancer's source ranges, allowed or denied, by another node");
     for cell in Cell::all() {
         let address = row.service(cell.place).balanced(cell.family);
         row.world.route(address.ip(), THERE);
     }
-    for (ranges, is_within) in [
-        (["10.1.0.0/16", "fd00:10:1::/48"], true),
-        (["10.9.0.0/16", "fd00:10:9::/48"], false),
+    let (within, without) = (
+        ["10.1.0.0/16", "fd00:10:1::/48"],
+        ["10.9.0.0/16", "fd00:10:9::/48"],
+    );
+    for (policy, ranges, is_served) in [
+        ("allow", within, true),
+        ("allow", without, false),
+        ("deny", without, true),
+        ("deny", within, false),
     ] {
         row.apply(|service| {
+            service.annotations = [("isthmus.io/src-ranges-policy", policy)].into();
             service.kind = "LoadBalancer";
             service.ip_mode = Some("VIP");
             service.spec = [("loadBalancerSourceRanges", json!(ranges))].into();
@@ -257,7 +264,7 @@ fn source_ranges(world: &mut World) {
         for cell in Cell::all() {
             for kind in Kind::PROTOCOLS {
                 let place = row.service(cell.place).balanced(cell.family);
-                let wanted = if is_within {
+                let wanted = if is_served {
                     Wanted::Pods(cell.place.pods().into())
                 } else {
                     Wanted::Nobody
