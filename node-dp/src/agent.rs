@@ -180,7 +180,7 @@ async fn start(
         checks: spawn::health(&tasks, opened.healthz.take(), readiness, shutdown),
         plan: plan_tx,
         targets: targets_tx,
-        departed: spawn::departures(&tasks, &mut opened.datapath, &metrics, shutdown),
+        gone: spawn::departures(&tasks, &mut opened.datapath, &metrics, shutdown),
     };
     spawn::upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
     let reconcile = Reconcile::open(

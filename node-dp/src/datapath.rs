@@ -170,6 +170,8 @@ impl Datapath {
             rev_nat: loaded.map("REV_NAT")?,
             peers: loaded.map("PEERS")?,
             flows: Flows::of(&loaded)?,
+            services: loaded.hash_map("SERVICES")?,
+            backends: loaded.hash_map("BACKENDS")?,
             cgroup: config.cgroup.clone(),
         };
         let mut features = features::report(&loaded, config.attachment);

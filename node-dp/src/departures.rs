@@ -1,8 +1,8 @@
-//! Ends what clients still have with backends that are gone.
+//! Ends what clients still have with backends and clusters that are gone.
 
-use std::{collections::BTreeSet, io};
+use std::io;
 
-use node_dp_core::departure::Departed;
+use node_dp_core::departure::Gone;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +14,13 @@ use crate::{
 /// The task; ends on shutdown, or with whoever tells it. Not cancel safe in between: what is being ended is ended whole.
 pub(crate) struct DeparturesTask {
     pub(crate) connections: Connections,
-    /// Backends that have departed, once the maps no longer lead to them.
-    pub(crate) departed: mpsc::Receiver<BTreeSet<Departed>>,
+    /// What is gone, once the maps no longer lead to it.
+    pub(crate) gone: mpsc::Receiver<Gone>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// What came of one set of departed backends.
+/// What came of it.
 struct Ended {
     flows: Result<usize, SweepError>,
     sockets: io::Result<usize>,
@@ -31,27 +31,27 @@ impl DeparturesTask {
     pub(crate) async fn run(self) {
         let Self {
             mut connections,
-            departed: mut inbox,
+            gone: mut inbox,
             metrics,
             shutdown,
         } = self;
         loop {
-            let mut departed = tokio::select! {
+            let mut gone = tokio::select! {
                 () = shutdown.cancelled() => break,
-                departed = inbox.recv() => match departed {
-                    Some(departed) => departed,
+                gone = inbox.recv() => match gone {
+                    Some(gone) => gone,
                     None => break,
                 },
             };
             while let Ok(more) = inbox.try_recv() {
-                departed.extend(more);
+                gone.extend(more);
             }
-            let backends = departed.len();
+            let backends = gone.backends.len();
             // It waits for the kernel, in threads that visit namespaces.
             let work = tokio::task::spawn_blocking(move || {
                 let ended = Ended {
-                    flows: connections.forget_flows(&departed),
-                    sockets: connections.destroy(&departed),
+                    flows: connections.forget_flows(&gone),
+                    sockets: connections.destroy(&gone),
                 };
                 (connections, ended)
             });

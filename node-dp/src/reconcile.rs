@@ -28,7 +28,7 @@ use cluster_registry::{
 use isthmus_daemon::{readiness::ReadyGuard, trace};
 use mesh_link::{event::Report, seat::Seat};
 use node_dp_core::{
-    departure::Departed,
+    departure::Gone,
     health::Checks,
     image::MapOp,
     plan::{Planner, Problem},
@@ -92,8 +92,8 @@ pub(crate) struct Outputs {
     pub(crate) plan: watch::Sender<Option<Arc<TunnelPlan>>>,
     /// Whom to probe.
     pub(crate) targets: watch::Sender<Arc<Targets>>,
-    /// Backends that have departed, once the maps no longer lead to them.
-    pub(crate) departed: mpsc::Sender<BTreeSet<Departed>>,
+    /// What is gone, once the maps no longer lead to it.
+    pub(crate) gone: mpsc::Sender<Gone>,
     /// What load balancers are told.
     pub(crate) checks: watch::Sender<Arc<Checks>>,
 }
@@ -121,8 +121,8 @@ pub(crate) struct Reconcile<M> {
     needs_sweep: bool,
     plan: Arc<TunnelPlan>,
     problems: BTreeSet<(ServiceName, Problem)>,
-    /// Those that are still to be told of.
-    departed: BTreeSet<Departed>,
+    /// What is still to be told of.
+    gone: Gone,
     inputs: Inputs,
     outputs: Outputs,
     next_compare: Instant,
@@ -163,7 +163,7 @@ impl<M: Maps> Reconcile<M> {
             needs_sweep: false,
             plan: Arc::default(),
             problems: BTreeSet::new(),
-            departed: BTreeSet::new(),
+            gone: Gone::default(),
             inputs,
             outputs,
             next_compare: now + COMPARE_INTERVAL,

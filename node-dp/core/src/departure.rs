@@ -19,6 +19,28 @@ pub struct Departed {
     pub backend: BackendValue,
 }
 
+/// What is gone while clients may still be connected to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gone {
+    /// Backends that have departed.
+    pub backends: BTreeSet<Departed>,
+    /// Clusters that were taken out, by their indices, with all that they have.
+    pub clusters: BTreeSet<u16>,
+}
+
+impl Gone {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.backends.is_empty() && self.clusters.is_empty()
+    }
+
+    /// Adds what else is gone.
+    pub fn extend(&mut self, more: Self) {
+        self.backends.extend(more.backends);
+        self.clusters.extend(more.clusters);
+    }
+}
+
 /// The backends on their way out.
 ///
 /// Note each plan of a frontend with [`Self::note`]; [`Self::take`] gives what has departed since it was last called.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node_dp_common::{Address, Flow, FlowKey, FlowValue, FrontendKey, Port, flow::Role};
+use node_dp_common::{Address, Flow, FlowKey, FlowValue, FrontendKey, Port, Tuple, flow::Role};
 
 use crate::departure::Departed;
 
@@ -10,6 +10,20 @@ const UDP: u8 = 17;
 
 /// An address and a port, as maps hold them.
 type Place = (Address, Port);
+
+/// The frontends that a socket may have come to a backend by, by what it dialled.
+pub fn dialled_by_socket((address, port): Place, protocol: u8) -> [FrontendKey; 2] {
+    let dialled = FrontendKey::from_parts(address, port, protocol);
+    // Where the address is not one of the node's, no socket came to a backend by its node port.
+    [dialled, dialled.at_own_node()]
+}
+
+/// The frontends that a packet may have come to a backend by, as its client sent it.
+pub fn dialled_by_packet(tuple: &Tuple, protocol: u8) -> [FrontendKey; 3] {
+    let dialled = FrontendKey::from_parts(tuple.destination, tuple.destination_port, protocol);
+    let outside = dialled.from_outside();
+    [dialled, outside, outside.at_any_address()]
+}
 
 /// The frontends that have lost a backend, by the backend's place and protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,9 +52,7 @@ impl Lost {
 
     /// Whether what a socket dialled has lost the backend that the socket is connected to.
     pub fn has_dialled(&self, dialled: Place, backend: Place, protocol: u8) -> bool {
-        let dialled = FrontendKey::from_parts(dialled.0, dialled.1, protocol);
-        // Where the address is not one of the node's, no socket came to a backend by its node port.
-        self.has_any([dialled, dialled.at_own_node()], backend, protocol)
+        self.has_any(dialled_by_socket(dialled, protocol), backend, protocol)
     }
 
     /// The flow of an entry, if the entry is its origin and its datagrams went to a backend that is lost.
@@ -51,12 +63,9 @@ impl Lost {
         if key.protocol() != UDP || value.role() != Some(Role::Origin) {
             return None;
         }
-        let (dialled, routed) = (key.tuple(), value.tuple());
-        let frontend =
-            FrontendKey::from_parts(dialled.destination, dialled.destination_port, UDP);
-        let outside = frontend.from_outside();
+        let routed = value.tuple();
         let backend = (routed.destination, routed.destination_port);
-        self.has_any([frontend, outside, outside.at_any_address()], backend, UDP)
+        self.has_any(dialled_by_packet(&key.tuple(), UDP), backend, UDP)
             .then(|| Flow::from_origin(key, value))
     }
 

@@ -1,12 +1,12 @@
 //! Starts the tasks beside the session, the maps and the tunnel.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use isthmus_daemon::{
     admin::{self, AdminState},
     readiness::Readiness,
 };
-use node_dp_core::{departure::Departed, health::Checks};
+use node_dp_core::{departure::Gone, health::Checks};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -27,7 +27,7 @@ use crate::{
 /// Where another tunnel key is asked for.
 const ROTATE_PATH: &str = "/v1/tunnel/rotate-key";
 
-/// How many sets of departed backends may wait: beyond, they are told together.
+/// How often in a row something may be gone: beyond, it is told together.
 const DEPARTED_DEPTH: usize = 4;
 
 /// Addresses stand for clients only where a device is served.
@@ -74,24 +74,24 @@ pub(super) fn health(
     checks_tx
 }
 
-/// Whoever is told that backends have departed.
+/// Whoever is told what is gone.
 pub(super) fn departures(
     tasks: &TaskTracker,
     datapath: &mut Datapath,
     metrics: &Metrics,
     shutdown: &CancellationToken,
-) -> mpsc::Sender<BTreeSet<Departed>> {
-    let (departed_tx, departed) = mpsc::channel(DEPARTED_DEPTH);
+) -> mpsc::Sender<Gone> {
+    let (gone_tx, gone) = mpsc::channel(DEPARTED_DEPTH);
     if let Some(connections) = datapath.take_connections() {
         let task = DeparturesTask {
             connections,
-            departed,
+            gone,
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
         tasks.spawn(task.run());
     }
-    departed_tx
+    gone_tx
 }
 
 /// Serves health, metrics and status, and takes orders.

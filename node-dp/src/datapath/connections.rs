@@ -6,11 +6,11 @@
 //! what was connected through a frontend is destroyed; who dialled a pod itself keeps on.
 
 mod diag;
+mod gone;
 mod namespaces;
 mod owners;
 
 use std::{
-    collections::BTreeSet,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
@@ -28,14 +28,17 @@ use nix::{
         time::TimeVal,
     },
 };
-use node_dp_common::{PeerValue, RevNatKey, RevNatValue};
-use node_dp_core::{departure::Departed, lost::Lost};
+use node_dp_common::{
+    BackendKey, BackendValue, FrontendKey, PeerValue, RevNatKey, RevNatValue, ServiceValue,
+};
+use node_dp_core::departure::Gone;
 
 use super::{
     Feature,
     flows::{Flows, SweepError},
 };
 use diag::{Connected, Said};
+use gone::Search;
 use namespaces::{Namespace, Namespaces};
 
 const TCP: u8 = libc::IPPROTO_TCP as u8;
@@ -53,38 +56,40 @@ pub struct Connections {
     pub(super) rev_nat: HashMap<MapData, RevNatKey, RevNatValue>,
     pub(super) peers: SkStorage<MapData, PeerValue>,
     pub(super) flows: Flows,
+    pub(super) services: HashMap<MapData, FrontendKey, ServiceValue>,
+    pub(super) backends: HashMap<MapData, BackendKey, BackendValue>,
     pub(super) cgroup: PathBuf,
 }
 
 impl Connections {
-    /// Destroys the sockets that are connected to departed backends through the frontends that lost them; returns how many.
+    /// Destroys the sockets that are connected to what is gone through the frontends that lost it; returns how many.
     ///
     /// A network namespace in which it fails does not keep it from the others; it is an error when it fails in all.
-    pub fn destroy(&self, departed: &BTreeSet<Departed>) -> io::Result<usize> {
-        let lost = Lost::of(departed);
+    pub fn destroy(&self, gone: &Gone) -> io::Result<usize> {
+        let mut search = Search::new(gone, &self.services, &self.backends);
         let namespaces = Namespaces::of(&self.cgroup)?;
         // A thread of its own, as it does not return to the namespace that it comes from.
         thread::scope(|scope| {
-            let visitor = scope.spawn(|| self.destroy_in_all(&namespaces, &lost));
+            let visitor = scope.spawn(|| self.destroy_in_all(&namespaces, &mut search));
             visitor
                 .join()
                 .map_err(|_panic| io::Error::other("the thread that destroys sockets panicked"))?
         })
     }
 
-    /// Forgets the flows of datagrams that went to departed backends, so that the next datagram goes elsewhere; returns how
-    /// many.
-    pub fn forget_flows(&mut self, departed: &BTreeSet<Departed>) -> Result<usize, SweepError> {
-        let lost = Lost::of(departed);
-        self.flows.remove_all(|key, value| lost.flow(key, value))
+    /// Forgets the flows of datagrams that went to what is gone, and those of connections to clusters that are out, so that
+    /// the next packet goes elsewhere; returns how many.
+    pub fn forget_flows(&mut self, gone: &Gone) -> Result<usize, SweepError> {
+        let mut search = Search::new(gone, &self.services, &self.backends);
+        self.flows.remove_all(|key, value| search.flow(key, value))
     }
 
     /// Goes through the namespaces; the thread stays in the last.
-    fn destroy_in_all(&self, namespaces: &Namespaces, lost: &Lost) -> io::Result<usize> {
+    fn destroy_in_all(&self, namespaces: &Namespaces, search: &mut Search<'_>) -> io::Result<usize> {
         let mut counts = Vec::new();
         let mut failures = Vec::new();
         for namespace in namespaces.iter() {
-            match self.destroy_in(namespace, lost) {
+            match self.destroy_in(namespace, search) {
                 Ok(count) => counts.push(count),
                 Err(error) => failures.push(error),
             }
@@ -101,20 +106,20 @@ impl Connections {
     }
 
     /// Enters a namespace and destroys its sockets.
-    fn destroy_in(&self, namespace: &Namespace, lost: &Lost) -> io::Result<usize> {
+    fn destroy_in(&self, namespace: &Namespace, search: &mut Search<'_>) -> io::Result<usize> {
         setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
         let socket = diag_socket()?;
-        let kinds = lost.protocols().into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
+        let kinds = search.protocols().into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
         let mut count = 0;
         for (family, protocol) in kinds {
             let mut connected = ask(&socket, &diag::list(family, protocol))?;
-            connected.retain(|connected| lost.has(connected.destination(), protocol));
+            connected.retain(|connected| search.may_have(connected.destination(), protocol));
             let dialled = self.dialled(namespace, protocol, &connected);
             for (connected, frontend) in connected.iter().zip(dialled) {
-                let has_lost = |frontend: RevNatValue| {
-                    lost.has_dialled(frontend.parts(), connected.destination(), protocol)
+                let is_gone = |frontend: RevNatValue| {
+                    search.has_dialled(frontend.parts(), connected.destination(), protocol)
                 };
-                if frontend.is_some_and(has_lost) {
+                if frontend.is_some_and(is_gone) {
                     count += usize::from(destroy(&socket, connected, protocol)?);
                 }
             }

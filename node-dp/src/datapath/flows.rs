@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, MapData};
 use node_dp_common::{Flow, FlowKey, FlowValue};
 use node_dp_core::expiry::keys;
 
@@ -40,10 +40,8 @@ pub(super) struct Flows {
 impl Flows {
     /// A handle on the table among loaded maps.
     pub(super) fn of(loaded: &Loaded) -> Result<Self, OpenError> {
-        let unusable = |source: MapError| OpenError::Map { name: NAME, source };
-        let data = MapData::from_fd(loaded.hash_map_fd(NAME)?).map_err(unusable)?;
         Ok(Self {
-            map: Map::HashMap(data).try_into().map_err(unusable)?,
+            map: loaded.hash_map(NAME)?,
             fd: loaded.hash_map_fd(NAME)?,
         })
     }
@@ -53,7 +51,7 @@ impl Flows {
     pub(super) fn remove_some(
         &mut self,
         cursor: Option<u32>,
-        choose: impl Fn(&FlowKey, &FlowValue) -> Option<Flow>,
+        mut choose: impl FnMut(&FlowKey, &FlowValue) -> Option<Flow>,
     ) -> Result<(usize, Option<u32>), SweepError> {
         let batch: sys::Batch<FlowKey, FlowValue> =
             sys::next_entries(&self.fd, cursor, BATCH).map_err(SweepError::Read)?;
@@ -73,11 +71,11 @@ impl Flows {
     /// Looks at all entries.
     pub(super) fn remove_all(
         &mut self,
-        choose: impl Fn(&FlowKey, &FlowValue) -> Option<Flow>,
+        mut choose: impl FnMut(&FlowKey, &FlowValue) -> Option<Flow>,
     ) -> Result<usize, SweepError> {
-        let (mut total, mut cursor) = self.remove_some(None, &choose)?;
+        let (mut total, mut cursor) = self.remove_some(None, &mut choose)?;
         while cursor.is_some() {
-            let (count, next) = self.remove_some(cursor, &choose)?;
+            let (count, next) = self.remove_some(cursor, &mut choose)?;
             total += count;
             cursor = next;
         }

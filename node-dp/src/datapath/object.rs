@@ -6,8 +6,8 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapError},
+    Ebpf, EbpfLoader, Pod, VerifierLogLevel,
+    maps::{HashMap, Map, MapData, MapError},
     programs::{CgroupSockAddr, ProgramError, ProgramType, SchedClassifier},
     sys::{BpfHelper, is_helper_supported},
 };
@@ -157,6 +157,16 @@ impl Loaded {
     {
         let map = self.ebpf.take_map(name).ok_or(OpenError::NoSuchMap(name))?;
         M::try_from(map).map_err(|source| OpenError::Map { name, source })
+    }
+
+    /// One more handle on a hash map, which stays to be taken.
+    pub(super) fn hash_map<K: Pod, V: Pod>(
+        &self,
+        name: &'static str,
+    ) -> Result<HashMap<MapData, K, V>, OpenError> {
+        let unusable = |source| OpenError::Map { name, source };
+        let data = MapData::from_fd(self.hash_map_fd(name)?).map_err(unusable)?;
+        Map::HashMap(data).try_into().map_err(unusable)
     }
 
     /// A descriptor of a hash map of its own, for calls that aya does not make.

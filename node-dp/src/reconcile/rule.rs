@@ -53,8 +53,13 @@ impl<M: Maps> Reconcile<M> {
             .verdicts
             .judge(&paths, &plan, |name| planner.ruling(name));
         for (name, known) in changed {
+            let was_up = self.planner.ruling(&name) == Some(Ruling::Up);
             let op = self.planner.rule(&name, known.verdict.ruling);
             self.write(op.as_slice());
+            // What an agent takes out because it has just started, or ends, may come back with all connections.
+            if was_up && known.verdict.ruling == Ruling::Down {
+                self.gone.clusters.extend(self.planner.cluster_index(&name));
+            }
             self.metrics.note_verdict(&name, known.verdict);
             tracing::info!(
                 cluster = %name,
@@ -63,5 +68,6 @@ impl<M: Maps> Reconcile<M> {
                 "ruled a cluster",
             );
         }
+        self.tell();
     }
 }

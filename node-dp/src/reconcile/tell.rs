@@ -1,4 +1,4 @@
-//! Passes on what follows from a plan besides the maps: who has departed, and what load balancers are told.
+//! Passes on what follows from a plan besides the maps: what is gone, and what load balancers are told.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ impl<M: Maps> Reconcile<M> {
             }
             is_new
         });
-        self.departed.extend(self.planner.take_departed());
-        if self.departed.is_empty() {
+        self.gone.backends.extend(self.planner.take_departed());
+        if self.gone.is_empty() {
             return;
         }
-        if let Ok(permit) = self.outputs.departed.try_reserve() {
-            permit.send(std::mem::take(&mut self.departed));
+        if let Ok(permit) = self.outputs.gone.try_reserve() {
+            permit.send(std::mem::take(&mut self.gone));
         }
     }
 }

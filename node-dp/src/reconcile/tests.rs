@@ -99,14 +99,41 @@ async fn a_backend_that_departs_is_told_of_once_the_maps_no_longer_lead_to_it() 
         leaving.clone(),
     ])
     .await;
-    assert!(rig.departed.try_recv().is_err());
+    assert!(rig.gone.try_recv().is_err());
 
     rig.change(vec![gone(leaving)]).await;
 
-    let departed = rig.departed.try_recv().unwrap();
-    let backends: Vec<String> = departed.iter().map(|d| d.backend.to_string()).collect();
+    let told = rig.gone.try_recv().unwrap();
+    assert_eq!(told.clusters, BTreeSet::new());
+    let backends = told.backends.iter();
+    let backends: Vec<String> = backends.map(|d| d.backend.to_string()).collect();
     assert_eq!(backends, ["10.1.0.2:8080"]);
     assert_eq!(maps.image().backends.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_taken_out_is_told_of_and_one_that_an_ending_agent_takes_out_is_not() {
+    let maps = FakeMaps::default();
+    let mut rig = Rig::start(&maps, TunnelKind::Userspace);
+    rig.sync(everything()).await;
+    rig.probe("west", Path::Good);
+    rig.settle().await;
+    assert!(rig.gone.try_recv().is_err());
+
+    rig.probe("west", Path::Lost);
+    rig.settle().await;
+
+    let told = rig.gone.try_recv().unwrap();
+    let west = Gone {
+        clusters: [1].into(),
+        ..Gone::default()
+    };
+    assert_eq!(told, west);
+    rig.probe("west", Path::Good);
+    rig.settle().await;
+    let mut gone = std::mem::replace(&mut rig.gone, mpsc::channel(1).1);
+    rig.end().await;
+    assert!(gone.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]

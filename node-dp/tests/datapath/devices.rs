@@ -94,7 +94,7 @@ impl World {
     }
 
     /// Checks that there is an answer by TCP and by UDP.
-    fn answers(&self, frontend: &str) {
+    pub(crate) fn answers(&self, frontend: &str) {
         for seen in self.ask(frontend) {
             seen.unwrap();
         }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use node_dp::datapath::Attachment;
 use node_dp_common::{BackendValue, FrontendKey};
-use node_dp_core::departure::Departed;
+use node_dp_core::departure::{Departed, Gone};
 
 use crate::{
     devices::{PATIENCE, World, node_ports},
@@ -42,12 +42,37 @@ fn datagrams_of_one_client_leave_a_backend_that_is_gone() {
                 backend: BackendValue::new(pod.ip(), pod.port()),
             }
         });
-        let count = connections.forget_flows(&departed.into()).unwrap();
+        let gone = Gone {
+            backends: departed.into(),
+            ..Gone::default()
+        };
+        let count = connections.forget_flows(&gone).unwrap();
 
         assert_eq!(count, 2);
         for (client, (.., elsewhere)) in clients.iter().zip(NODE_PORTS) {
             assert_eq!(client.ask().ip().to_string(), elsewhere);
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn flows_to_a_cluster_that_is_out_are_forgotten() {
+    let east = node_ports("10.1.0.1:8080", "[fd00:1::1]:8080");
+    World::run(Attachment::best(), &east, |world| {
+        let mut connections = world.datapath.take_connections().unwrap();
+        for (dialled, ..) in NODE_PORTS {
+            world.answers(dialled);
+        }
+        let out = |cluster| Gone {
+            clusters: [cluster].into(),
+            ..Gone::default()
+        };
+
+        assert_eq!(connections.forget_flows(&out(1)).unwrap(), 0);
+        // TCP and UDP of both families.
+        assert_eq!(connections.forget_flows(&out(0)).unwrap(), 4);
+        assert_eq!(connections.forget_flows(&out(0)).unwrap(), 0);
     });
 }
 

@@ -1,7 +1,6 @@
 //! Sockets whose backend is gone: their owners hear of it at once, in every network namespace; all others go on.
 
 use std::{
-    collections::BTreeSet,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Command},
@@ -12,7 +11,7 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use node_dp::datapath::{Connections, Datapath};
 use node_dp_common::{BackendValue, FrontendKey};
-use node_dp_core::departure::Departed;
+use node_dp_core::departure::{Departed, Gone};
 
 use crate::fixture::{Node, Service, TCP, UDP, address, any_port, install, ip};
 
@@ -109,6 +108,45 @@ fn sockets_are_found_in_every_network_namespace_of_the_cgroup() {
     });
 }
 
+#[test]
+#[ignore = "needs root"]
+fn connections_to_a_cluster_that_is_out_end_at_once_and_those_to_others_go_on() {
+    for (frontend, dialled, backend) in DIALLED {
+        let node = Node::new();
+        node.run(|| {
+            let (mut datapath, _) = node.open();
+            let connections = datapath.take_connections().unwrap();
+            let [by_tcp, by_udp] = [serve_tcp(backend), serve_udp(backend)];
+            // West's, and the same server as a backend of east.
+            let east = other(by_tcp);
+            let services = [
+                Service::new(1, frontend, TCP).group(1, 0, &[by_tcp]),
+                Service::new(2, frontend, UDP).group(1, 0, &[by_udp]),
+                Service::new(3, east, TCP).group(0, 0, &[by_tcp]),
+                Service::new(4, east, UDP).group(0, 0, &[by_udp]),
+            ];
+            install(&mut datapath, &services);
+            let (mut stale, mut kept) = (connect(dialled), connect(east));
+            let (stale_socket, kept_socket) = (associate(dialled), associate(east));
+
+            let gone = Gone {
+                clusters: [1].into(),
+                ..Gone::default()
+            };
+            assert_eq!(connections.destroy(&gone).unwrap(), 2);
+
+            let error = stale.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            let error = stale_socket.recv(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            kept.write_all(b"?").unwrap();
+            kept.read_exact(&mut [0]).unwrap();
+            kept_socket.send(b"?").unwrap();
+            kept_socket.recv(&mut [0]).unwrap();
+        });
+    }
+}
+
 /// A network namespace with a client in it, and the process by which it is found.
 struct Pod {
     stream: TcpStream,
@@ -142,13 +180,16 @@ fn other(server: SocketAddr) -> &'static str {
     }
 }
 
-fn departed(frontend: &str, protocol: u8, server: SocketAddr) -> BTreeSet<Departed> {
+fn departed(frontend: &str, protocol: u8, server: SocketAddr) -> Gone {
     let frontend = address(frontend);
-    [Departed {
+    let departed = Departed {
         frontend: FrontendKey::new(frontend.ip(), frontend.port(), protocol),
         backend: BackendValue::new(server.ip(), server.port()),
-    }]
-    .into()
+    };
+    Gone {
+        backends: [departed].into(),
+        ..Gone::default()
+    }
 }
 
 /// A connection that has been answered once.

@@ -29,7 +29,7 @@ pub(super) struct Rig {
     pub(super) metrics: Metrics,
     pub(super) plan: watch::Receiver<Option<Arc<TunnelPlan>>>,
     pub(super) targets: watch::Receiver<Arc<Targets>>,
-    pub(super) departed: mpsc::Receiver<BTreeSet<Departed>>,
+    pub(super) gone: mpsc::Receiver<Gone>,
     session: SessionId,
     replica: &'static str,
     incarnation: Incarnation,
@@ -64,9 +64,9 @@ impl Rig {
             requests,
             shutdown: shutdown.clone(),
         };
-        let (departed_tx, departed) = mpsc::channel(1);
+        let (gone_tx, gone) = mpsc::channel(1);
         let outputs = Outputs {
-            departed: departed_tx,
+            gone: gone_tx,
             checks: watch::channel(Arc::default()).0,
             plan: plan_tx,
             targets: targets_tx,
@@ -95,7 +95,7 @@ impl Rig {
             metrics,
             plan,
             targets,
-            departed,
+            gone,
             session: SessionId::next(),
             replica: "a",
             incarnation: Incarnation(1),
