@@ -36,9 +36,9 @@ pub use connections::Connections;
 pub use contents::{ApplyError, ReadError};
 pub use devices::Attachment;
 pub use features::Feature;
+pub use flows::SweepError;
 pub use hooks::AttachError;
 pub use object::MapSizes;
-pub use flows::SweepError;
 pub use upkeep::{NodeAddresses, Upkeep};
 
 use devices::Devices;

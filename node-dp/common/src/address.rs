@@ -193,7 +193,14 @@ mod tests {
             let address: IpAddr = ip.parse().unwrap();
             assert!(Address::from(address).is_of_own_namespace(), "{ip}");
         }
-        for ip in ["128.0.0.1", "0.0.0.1", "::2", "1::", "::1:0:1", "10.0.0.127"] {
+        for ip in [
+            "128.0.0.1",
+            "0.0.0.1",
+            "::2",
+            "1::",
+            "::1:0:1",
+            "10.0.0.127",
+        ] {
             let address: IpAddr = ip.parse().unwrap();
             assert!(!Address::from(address).is_of_own_namespace(), "{ip}");
         }

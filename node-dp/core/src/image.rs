@@ -181,7 +181,11 @@ impl fmt::Display for Image {
                 Some(timeout) => writeln!(f, " affinity {timeout}s")?,
                 None => writeln!(f)?,
             }
-            let word = if service.denies_sources() { "not for" } else { "for" };
+            let word = if service.denies_sources() {
+                "not for"
+            } else {
+                "for"
+            };
             for (_, range) in self.sources_of(service.id()) {
                 writeln!(f, "  {word} {range}")?;
             }

@@ -85,7 +85,11 @@ impl Connections {
     }
 
     /// Goes through the namespaces; the thread stays in the last.
-    fn destroy_in_all(&self, namespaces: &Namespaces, search: &mut Search<'_>) -> io::Result<usize> {
+    fn destroy_in_all(
+        &self,
+        namespaces: &Namespaces,
+        search: &mut Search<'_>,
+    ) -> io::Result<usize> {
         let mut counts = Vec::new();
         let mut failures = Vec::new();
         for namespace in namespaces.iter() {
@@ -109,7 +113,10 @@ impl Connections {
     fn destroy_in(&self, namespace: &Namespace, search: &mut Search<'_>) -> io::Result<usize> {
         setns(&namespace.file, CloneFlags::CLONE_NEWNET)?;
         let socket = diag_socket()?;
-        let kinds = search.protocols().into_iter().flat_map(|p| FAMILIES.map(|f| (f, p)));
+        let kinds = search
+            .protocols()
+            .into_iter()
+            .flat_map(|p| FAMILIES.map(|f| (f, p)));
         let mut count = 0;
         for (family, protocol) in kinds {
             let mut connected = ask(&socket, &diag::list(family, protocol))?;

@@ -13,8 +13,18 @@ use crate::{
 
 /// A node port as dialled, as planned, its backend in the pod, and its backend elsewhere with the node that this one sees.
 const NODE_PORTS: [(&str, &str, &str, &str); 2] = [
-    ("192.0.2.1:30080", "0.0.0.0:30080", "10.1.0.1:8080", "10.2.0.254"),
-    ("[fd02::1]:30080", "[::]:30080", "[fd00:1::1]:8080", "fd00:2::254"),
+    (
+        "192.0.2.1:30080",
+        "0.0.0.0:30080",
+        "10.1.0.1:8080",
+        "10.2.0.254",
+    ),
+    (
+        "[fd02::1]:30080",
+        "[::]:30080",
+        "[fd00:1::1]:8080",
+        "fd00:2::254",
+    ),
 ];
 
 #[test]
@@ -25,7 +35,8 @@ fn datagrams_of_one_client_leave_a_backend_that_is_gone() {
     let after = node_ports("10.2.0.1:8080", "[fd00:2::1]:8080");
     World::run(Attachment::best(), &before, |world| {
         let mut connections = world.datapath.take_connections().unwrap();
-        let clients = NODE_PORTS.map(|(dialled, ..)| world.client.run(move || Client::new(dialled)));
+        let clients =
+            NODE_PORTS.map(|(dialled, ..)| world.client.run(move || Client::new(dialled)));
         for (client, (.., elsewhere)) in clients.iter().zip(NODE_PORTS) {
             assert_ne!(client.ask().ip().to_string(), elsewhere);
         }
@@ -81,7 +92,11 @@ struct Client(UdpSocket);
 
 impl Client {
     fn new(frontend: &'static str) -> Self {
-        let any = if address(frontend).is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let any = if address(frontend).is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
         let socket = UdpSocket::bind(any).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.connect(frontend).unwrap();

@@ -259,7 +259,14 @@ fn agent_argv(plan: &Plan, node: &NodePlan) -> Result<Vec<String>> {
     argv.extend(["--cgroup".to_owned(), text(&node.cgroup)]);
     let of_cluster = plan.cluster(cluster)?;
     argv.extend(of_cluster.agent_args.iter().cloned());
-    argv.extend(of_cluster.node_args.get(name).into_iter().flatten().cloned());
+    argv.extend(
+        of_cluster
+            .node_args
+            .get(name)
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
     Ok(argv)
 }
 

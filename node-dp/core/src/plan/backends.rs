@@ -77,11 +77,7 @@ pub(super) fn of(
 
 /// Whether any endpoint of a frontend stands for a backend, so that who has it may keep it: in whichever condition, but of
 /// datagrams only while it serves, as nothing else tells their sender that nobody does.
-pub(super) fn is_kept(
-    service: &MergedService,
-    wanted: Wanted<'_>,
-    backend: &BackendValue,
-) -> bool {
+pub(super) fn is_kept(service: &MergedService, wanted: Wanted<'_>, backend: &BackendValue) -> bool {
     wanted.endpoints(service).any(|(_, endpoints)| {
         let endpoint = endpoints.get(&backend.address());
         endpoint.is_some_and(|endpoint| {

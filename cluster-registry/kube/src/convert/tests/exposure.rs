@@ -159,11 +159,31 @@ fn lists_without_end_are_cut() {
 #[test]
 fn an_annotation_makes_the_source_ranges_those_that_are_kept_out() {
     for (annotation, value, expected, flaws) in [
-        ("isthmus.io/src-ranges-policy", "deny", SourcePolicy::Deny, 0),
-        ("service.cilium.io/src-ranges-policy", " Deny ", SourcePolicy::Deny, 0),
-        ("isthmus.io/src-ranges-policy", "allow", SourcePolicy::Allow, 0),
+        (
+            "isthmus.io/src-ranges-policy",
+            "deny",
+            SourcePolicy::Deny,
+            0,
+        ),
+        (
+            "service.cilium.io/src-ranges-policy",
+            " Deny ",
+            SourcePolicy::Deny,
+            0,
+        ),
+        (
+            "isthmus.io/src-ranges-policy",
+            "allow",
+            SourcePolicy::Allow,
+            0,
+        ),
         // To let in only those that are named is the policy that cannot let in too many.
-        ("isthmus.io/src-ranges-policy", "block", SourcePolicy::Allow, 1),
+        (
+            "isthmus.io/src-ranges-policy",
+            "block",
+            SourcePolicy::Allow,
+            1,
+        ),
     ] {
         let (exposure, told) = ranged(json!({annotation: value}), json!(["192.0.2.0/24"]));
 

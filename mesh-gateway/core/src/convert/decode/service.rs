@@ -8,7 +8,8 @@ use cluster_registry::{
     name::{NodeName, PortName, ServiceLabel},
     service::{
         ClusterAffinity, Exposure, IpMode, LoadBalancerIp, MAX_OUTSIDE_ADDRESSES,
-        MAX_SOURCE_RANGES, Protocol, Service, ServiceKind, ServicePort, Sharing, SourcePolicy, Timestamp,
+        MAX_SOURCE_RANGES, Protocol, Service, ServiceKind, ServicePort, Sharing, SourcePolicy,
+        Timestamp,
     },
     traffic::{
         IpFamilies, IpFamily, IpFamilyPolicy, SessionAffinity, TrafficDistribution, TrafficPolicy,
