@@ -251,6 +251,8 @@ impl<M: Maps> Reconcile<M> {
         if !touched.nodes.is_empty() {
             self.plan_tunnels();
             self.follow_zone();
+            let ops = self.planner.follow_nodes(&self.replica.view());
+            self.write(&ops);
         }
         if !touched.clusters.is_empty() {
             self.take_clusters(&touched.clusters);

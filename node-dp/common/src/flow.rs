@@ -12,9 +12,14 @@
 //! ```
 //!
 //! The frontend is part of the first key and `s` is taken only where no other flow has it, so two frontends that share a
-//! backend never share an entry, even for a client that uses the same port for both.
+//! backend never share an entry, even for a client that uses the same port for both. What a client sends to a backend itself
+//! has no entry: for one that may do that, `s` is of a range that it does not use.
 
-use crate::{address::Address, conntrack::FlowState, tuple::Tuple};
+use crate::{
+    address::{Address, Port},
+    conntrack::FlowState,
+    tuple::Tuple,
+};
 
 /// Where on a device a program meets a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +165,18 @@ impl Flow {
     #[inline(always)]
     pub fn is_masqueraded(&self) -> bool {
         self.masquerade != Address::default()
+    }
+
+    /// Gives up the client's port: the flow shall have one of its own.
+    #[inline(always)]
+    pub fn give_up_port(&mut self) {
+        self.routed.source_port = Port::default();
+    }
+
+    /// Whether it shall have a port of its own, and has none yet.
+    #[inline(always)]
+    pub fn wants_port(&self) -> bool {
+        self.routed.source_port == Port::default()
     }
 
     /// The client's packets as they come in.

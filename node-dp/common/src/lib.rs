@@ -40,7 +40,7 @@ pub use node::NodeValue;
 pub use rev_nat::{PeerValue, RevNatKey, RevNatValue};
 pub use select::{Choice, select};
 pub use service::{Group, MAX_GROUPS, ServiceValue};
-pub use source_range::SourceKey;
+pub use source_range::{IN_CLUSTERS, SourceKey};
 pub use tuple::Tuple;
 
 /// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.

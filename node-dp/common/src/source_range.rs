@@ -4,6 +4,9 @@ use core::net::IpAddr;
 
 use crate::address::Address;
 
+/// The id, of no service, under which the trie has the clients that are in the clusters themselves: nodes and pods.
+pub const IN_CLUSTERS: u32 = 0;
+
 /// A service, and clients of it: all, or those whose leading bits are the same.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_registry::name::ClusterName;
-use node_dp_common::{FrontendKey, LOCAL_CLUSTER, MAX_CLUSTERS};
+use node_dp_common::{FrontendKey, IN_CLUSTERS, LOCAL_CLUSTER, MAX_CLUSTERS};
 
 use crate::image::Image;
 
@@ -89,7 +89,7 @@ impl Allocations {
         if let Some(id) = self.services.get(&frontend) {
             return *id;
         }
-        while !self.ids.insert(self.next_id) {
+        while self.next_id == IN_CLUSTERS || !self.ids.insert(self.next_id) {
             self.next_id = self.next_id.wrapping_add(1);
         }
         let id = self.next_id;

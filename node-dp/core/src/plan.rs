@@ -4,6 +4,7 @@
 //! changes to that part alone, so the cost of a change does not grow with the number of services.
 
 mod backends;
+mod clients;
 mod clusters;
 mod frontends;
 mod groups;
@@ -22,7 +23,9 @@ use cluster_registry::{
     service::SourcePolicy,
     view::{MergedService, View},
 };
-use node_dp_common::{BackendValue, FrontendKey, LOCAL_CLUSTER, MemberKey, ServiceValue};
+use node_dp_common::{
+    BackendValue, FrontendKey, IN_CLUSTERS, LOCAL_CLUSTER, MemberKey, ServiceValue,
+};
 
 use crate::{
     allocate::Allocations,
@@ -165,6 +168,8 @@ impl Planner {
         };
         new.services
             .retain(|frontend, _| self.claims.is_claimed(frontend));
+        // These are no service's.
+        new.sources.extend(self.image.sources_of(IN_CLUSTERS));
         for value in new.services.values() {
             new.maglev.extend(self.image.maglev_of(value.id()));
             new.members.extend(self.image.members_of(value.id()));
@@ -323,7 +328,9 @@ impl Planner {
     /// Says of a frontend that is about to leave the image what becomes of its backends.
     fn forget(&mut self, frontend: &FrontendKey) {
         let value = self.image.services.get(frontend);
-        let backends = value.into_iter().flat_map(|value| self.image.service(value.id()));
+        let backends = value
+            .into_iter()
+            .flat_map(|value| self.image.service(value.id()));
         let backends = backends.map(|(_, backend)| backend.anywhere());
         self.departures.forget(*frontend, backends);
     }

@@ -21,8 +21,8 @@ pub(crate) fn now() -> u32 {
 
 /// Enters the flow that a packet opens, and says what the packet becomes.
 ///
-/// The flow keeps its client's port if that is free towards the backend and no other address stands for the client; else it
-/// gets one that is.
+/// The flow keeps its client's port if that is free towards the backend, the client is outside of the clusters and no other
+/// address stands for it; else it gets one that is.
 #[inline(always)]
 pub(crate) fn open(work: &mut Work, state: FlowState) -> Result<(), DropReason> {
     reserve(&mut work.flow)?;
@@ -53,7 +53,7 @@ pub(crate) fn close(flow: &Flow) {
 /// Finds a port that makes the flow the only one of its kind, and enters all but its origin.
 #[inline(always)]
 fn reserve(flow: &mut Flow) -> Result<(), DropReason> {
-    if !flow.is_masqueraded() {
+    if !flow.is_masqueraded() && !flow.wants_port() {
         match enter_reply(flow) {
             0 => return Ok(()),
             EEXIST => {}

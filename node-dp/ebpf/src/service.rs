@@ -3,7 +3,7 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use node_dp_common::{
     Address, BackendKey, BackendValue, Client, DropReason, Flow, FlowKey, FrontendKey, Group,
-    LOCAL_CLUSTER, MaglevKey, ServiceValue, SourceKey, Tuple,
+    IN_CLUSTERS, LOCAL_CLUSTER, MaglevKey, ServiceValue, SourceKey, Tuple,
     select::{Seeded, any_slot, select_group},
 };
 
@@ -49,6 +49,10 @@ pub(crate) fn route(
     flow.routed = tuple;
     flow.routed.destination = address;
     flow.routed.destination_port = port;
+    // It may dial the backend itself too, which nothing here would notice until replies are taken for the flow's.
+    if !flow.is_masqueraded() && has_source(IN_CLUSTERS, tuple.source) {
+        flow.give_up_port();
+    }
     Ok(true)
 }
 

@@ -5,7 +5,7 @@ mod golden;
 mod health;
 mod imports;
 mod random;
-mod world;
+pub(super) mod world;
 
 use cluster_registry::{endpoint::Conditions, service::ClusterAffinity};
 use node_dp_common::{ClusterState, ClusterValue, MAX_GROUPS, select};

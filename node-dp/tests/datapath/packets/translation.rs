@@ -3,7 +3,7 @@
 use node_dp_common::{
     BackendKey, BackendValue, FrontendKey, Group,
     Hook::{Egress, Ingress},
-    MaglevKey, MaglevValue, ServiceValue,
+    IN_CLUSTERS, MaglevKey, MaglevValue, ServiceValue,
     conntrack::TcpFlags,
     maglev::{LINE, Size},
     port_range::candidate,
@@ -48,6 +48,36 @@ fn a_local_backend_sees_the_client_and_the_client_the_frontend() {
             let answer = flags_of_answer(there.reply());
             let seen = flags_of_answer(dialled.reply());
             assert_eq!(bench.pass(Egress, &answer.bytes()), Passed(seen.bytes()));
+        });
+    }
+}
+
+/// A client in a pod may use the same port to the backend itself, whose answers to it are then no flow's.
+#[test]
+#[ignore = "needs root"]
+fn a_client_inside_keeps_what_the_backend_itself_answers_it() {
+    for (dialled, backend) in flows() {
+        Bench::run(&[service(&dialled, backend).external().local()], |bench| {
+            let pods = if dialled.from.is_ipv4() {
+                "198.51.100.0/24"
+            } else {
+                "fd51::/64"
+            };
+            let range = MapOp::PutSource(IN_CLUSTERS, pods.parse().unwrap());
+            bench.datapath.apply(&range).unwrap();
+            let mut client = dialled.from;
+            client.set_port(candidate(dialled.tuple().hash(dialled.protocol), 0).number());
+            let there = dialled.between(client, address(backend));
+
+            assert_eq!(bench.pass(Ingress, &dialled.bytes()), Passed(there.bytes()));
+            let [answer, seen] = [there, dialled].map(|packet| flags_of_answer(packet.reply()));
+            assert_eq!(bench.pass(Egress, &answer.bytes()), Passed(seen.bytes()));
+
+            let direct = dialled.between(dialled.from, address(backend));
+            let answer = flags_of_answer(direct.reply());
+            for (hook, packet) in [(Ingress, direct), (Egress, answer)] {
+                assert_eq!(bench.pass(hook, &packet.bytes()), Passed(packet.bytes()));
+            }
         });
     }
 }

@@ -14,14 +14,14 @@ use cluster_registry::{
 use super::*;
 
 /// What east's node sees.
-pub(super) struct World {
+pub(in crate::plan) struct World {
     services: BTreeMap<ServiceName, MergedService>,
     clusters: BTreeMap<ClusterName, Cluster>,
     zone: Option<String>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::plan) fn new() -> Self {
         Self {
             services: BTreeMap::new(),
             clusters: BTreeMap::new(),
@@ -168,7 +168,7 @@ impl World {
         endpoints.remove(&ip(address));
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(in crate::plan) fn view(&self) -> View {
         let services = self.services.iter();
         let node = MergedNode {
             node: Some(Node {
@@ -216,12 +216,12 @@ impl World {
     }
 }
 
-pub(super) fn name(text: &str) -> ClusterName {
+pub(in crate::plan) fn name(text: &str) -> ClusterName {
     ClusterName::parse(text).unwrap()
 }
 
 /// The node that plans.
-pub(super) fn here() -> (ClusterName, NodeName) {
+pub(in crate::plan) fn here() -> (ClusterName, NodeName) {
     (name("east"), NodeName::parse("n1").unwrap())
 }
 
