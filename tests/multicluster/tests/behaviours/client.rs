@@ -11,7 +11,10 @@ use std::{
 use multicluster::{Lab, Process};
 use serde_json::{Value, json};
 
-/// How long an answer may take; that it is asked for again if it does not come costs no more.
+/// How long an answer may take at first, while what is asked for may not have come about; then twice as long each time.
+const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it may take at most, and where it is asked for once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long is waited where nobody should answer.
@@ -114,9 +117,8 @@ impl Call {
         self
     }
 
-    /// Where nobody should answer.
-    fn impatient(mut self) -> Self {
-        self.said["patience"] = SHORT_PATIENCE.as_secs_f64().into();
+    fn with_patience(mut self, patience: Duration) -> Self {
+        self.said["patience"] = patience.as_secs_f64().into();
         self
     }
 
@@ -194,22 +196,23 @@ const MANY: usize = 10;
 const FEW: usize = 2;
 
 impl Wanted {
-    /// The call, as often and in the way that shows it.
-    fn calls(&self, call: &Call) -> Vec<Call> {
+    /// The call, as often and in the way that shows it; attempts count from zero.
+    fn calls(&self, call: &Call, attempt: u32) -> Vec<Call> {
         let times = match self {
             Self::Pods(pods) if pods.len() == 1 => FEW,
             Self::Pods(_) | Self::OneOf(_) => MANY,
             Self::Seeing(..) | Self::At(..) | Self::Refused | Self::Nobody | Self::Ended => 1,
         };
-        let call = match self {
-            Self::Nobody => call.clone().impatient(),
+        let patience = match self {
+            Self::Nobody => SHORT_PATIENCE,
             Self::Pods(_)
             | Self::OneOf(_)
             | Self::Seeing(..)
             | Self::At(..)
             | Self::Refused
-            | Self::Ended => call.clone(),
+            | Self::Ended => PATIENCE.min(FIRST_PATIENCE * 2_u32.pow(attempt.min(8))),
         };
+        let call = call.clone().with_patience(patience);
         let times = if call.is_repeatable { times } else { 1 };
         vec![call; times]
     }
@@ -284,7 +287,12 @@ impl Client {
     /// Makes calls, all at once.
     pub(crate) fn make(&mut self, calls: &[Call]) -> Vec<Outcome> {
         let said: Vec<&Value> = calls.iter().map(|call| &call.said).collect();
-        writeln!(self.stdin, "{}", Value::from_iter(said.into_iter().cloned())).unwrap();
+        writeln!(
+            self.stdin,
+            "{}",
+            Value::from_iter(said.into_iter().cloned())
+        )
+        .unwrap();
         let line = self.stdout.next().expect("the client lives").unwrap();
         let outcomes: Vec<Value> = serde_json::from_str(&line).unwrap();
         let outcomes = outcomes.iter().map(|said| {
@@ -294,10 +302,14 @@ impl Client {
     }
 
     /// Makes each call as its wish asks for, all at once, and tells which wishes are met, or else what came.
-    pub(crate) fn try_all(&mut self, wishes: &[(&Call, &Wanted)]) -> Vec<Result<(), Vec<Outcome>>> {
+    pub(crate) fn try_all(
+        &mut self,
+        wishes: &[(&Call, &Wanted)],
+        attempt: u32,
+    ) -> Vec<Result<(), Vec<Outcome>>> {
         let calls: Vec<Vec<Call>> = wishes
             .iter()
-            .map(|(call, wanted)| wanted.calls(call))
+            .map(|(call, wanted)| wanted.calls(call, attempt))
             .collect();
         let mut outcomes = self.make(&calls.concat()).into_iter();
         let results = wishes.iter().zip(&calls).map(|((call, wanted), calls)| {

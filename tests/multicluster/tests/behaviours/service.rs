@@ -312,7 +312,9 @@ impl Service {
         }
         let has_node_ports = kind == "NodePort" || kind == "LoadBalancer";
         let ips = self.families.iter();
-        let ips: Vec<IpAddr> = ips.map(|family| self.cluster_ip(cluster, *family)).collect();
+        let ips: Vec<IpAddr> = ips
+            .map(|family| self.cluster_ip(cluster, *family))
+            .collect();
         spec["clusterIP"] = json!(ips.first());
         spec["clusterIPs"] = json!(ips);
         spec["ipFamilyPolicy"] = "PreferDualStack".into();
@@ -332,9 +334,10 @@ impl Service {
         });
         spec["ports"] = ports.collect::<Vec<_>>().into();
         if let Some(mode) = self.ip_mode.filter(|_| is_here) {
-            let ips = self.families.iter().map(|family| {
-                json!({"ip": self.balanced(*family).ip(), "ipMode": mode})
-            });
+            let ips = self
+                .families
+                .iter()
+                .map(|family| json!({"ip": self.balanced(*family).ip(), "ipMode": mode}));
             object["status"] = json!({"loadBalancer": {"ingress": ips.collect::<Vec<_>>()}});
         }
         object

@@ -196,15 +196,18 @@ impl Row<'_> {
     pub(crate) fn settle(&mut self) {
         let deadline = Instant::now() + SOON;
         let mut wishes = std::mem::take(&mut self.wishes);
-        loop {
+        for attempt in 0.. {
             let mut left: Vec<(Wish, String)> = Vec::new();
             let mut by_client: BTreeMap<Caller, Vec<Wish>> = BTreeMap::new();
             for wish in wishes {
                 by_client.entry(wish.from).or_default().push(wish);
             }
             for (from, wishes) in by_client {
-                let calls: Vec<_> = wishes.iter().map(|wish| (&wish.call, &wish.wanted)).collect();
-                let results = self.world.client(from).try_all(&calls);
+                let calls: Vec<_> = wishes
+                    .iter()
+                    .map(|wish| (&wish.call, &wish.wanted))
+                    .collect();
+                let results = self.world.client(from).try_all(&calls, attempt);
                 for (wish, result) in wishes.into_iter().zip(results) {
                     match result {
                         Ok(()) => self.world.matrix.pass(wish.cell),

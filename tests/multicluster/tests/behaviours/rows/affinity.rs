@@ -18,12 +18,16 @@ const TIMEOUT: u32 = 1;
 const AWAY: Duration = Duration::from_millis(1_100);
 
 pub(crate) fn all(world: &mut World) {
-    switched(world, "session affinity at a cluster IP, on and off", |row, cell| {
-        vec![row.frontend(cell)]
-    });
-    switched(world, "session affinity at node ports, on and off", |row, cell| {
-        vec![row.node_port(cell, HERE), row.node_port(cell, THERE)]
-    });
+    switched(
+        world,
+        "session affinity at a cluster IP, on and off",
+        |row, cell| vec![row.frontend(cell)],
+    );
+    switched(
+        world,
+        "session affinity at node ports, on and off",
+        |row, cell| vec![row.node_port(cell, HERE), row.node_port(cell, THERE)],
+    );
     timeout(world);
 }
 
@@ -65,7 +69,9 @@ fn timeout(world: &mut World) {
     let mut waiting: Vec<Cell> = Cell::all().collect();
     let rounds = SOON.as_millis() / AWAY.as_millis();
     for _ in 0..rounds {
-        let calls = waiting.iter().map(|cell| Call::new(Kind::Tcp, row.frontend(*cell)));
+        let calls = waiting
+            .iter()
+            .map(|cell| Call::new(Kind::Tcp, row.frontend(*cell)));
         let calls: Vec<Call> = calls.collect();
         let outcomes = row.world.client(Caller::Pod).make(&calls);
         let mut left = Vec::new();
@@ -92,7 +98,10 @@ fn timeout(world: &mut World) {
         thread::sleep(AWAY);
     }
     for cell in waiting {
-        row.note(cell, Err(format!("{} in each of {rounds} rounds", first[&cell])));
+        row.note(
+            cell,
+            Err(format!("{} in each of {rounds} rounds", first[&cell])),
+        );
     }
 }
 

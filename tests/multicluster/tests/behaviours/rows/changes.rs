@@ -16,12 +16,16 @@ const CALLS: u64 = 30;
 
 pub(crate) fn all(world: &mut World) {
     connected(world);
-    cycles(world, "datagrams of one socket follow the backend, at a cluster IP", |row, cell| {
-        vec![row.frontend(cell)]
-    });
-    cycles(world, "datagrams of one socket follow the backend, at node ports", |row, cell| {
-        vec![row.node_port(cell, HERE), row.node_port(cell, THERE)]
-    });
+    cycles(
+        world,
+        "datagrams of one socket follow the backend, at a cluster IP",
+        |row, cell| vec![row.frontend(cell)],
+    );
+    cycles(
+        world,
+        "datagrams of one socket follow the backend, at node ports",
+        |row, cell| vec![row.node_port(cell, HERE), row.node_port(cell, THERE)],
+    );
     becomes_ready(world);
     first_endpoint(world);
     target_port(world);
@@ -192,10 +196,16 @@ fn rolling(world: &mut World) {
     row.settle();
     let name = |place: SocketAddr| format!("rolling-{place}");
     let all: Vec<(Cell, SocketAddr)> = Cell::all()
-        .flat_map(|cell| places(&row, cell).into_iter().map(move |place| (cell, place)))
+        .flat_map(|cell| {
+            places(&row, cell)
+                .into_iter()
+                .map(move |place| (cell, place))
+        })
         .collect();
     let calls = |make: fn(&str, SocketAddr) -> Call| -> Vec<Call> {
-        all.iter().map(|(_, place)| make(&name(*place), *place)).collect()
+        all.iter()
+            .map(|(_, place)| make(&name(*place), *place))
+            .collect()
     };
     row.world.client(Caller::Pod).make(&calls(Call::traffic));
     let steps: [fn([&'static str; 2]) -> Vec<Endpoint>; 4] = [
@@ -211,7 +221,11 @@ fn rolling(world: &mut World) {
     let outcomes = row.world.client(Caller::Pod).make(&calls(Call::stop));
     for ((cell, _), outcome) in all.iter().zip(outcomes) {
         let is_fine = matches!(&outcome, Outcome::Count(_, failed) if failed.is_empty());
-        let result = if is_fine { Ok(()) } else { Err(format!("{outcome:?}")) };
+        let result = if is_fine {
+            Ok(())
+        } else {
+            Err(format!("{outcome:?}"))
+        };
         row.note(*cell, result);
     }
 }
@@ -231,7 +245,10 @@ fn go_on(row: &mut Row<'_>, counts: &[Call]) {
     // Traffic that stands still is told by its failures.
     drop(wait_for(SOON, "the traffic to go on", || {
         let now = so_far(client);
-        let has_all = now.iter().zip(&before).all(|(now, then)| now - then >= CALLS);
+        let has_all = now
+            .iter()
+            .zip(&before)
+            .all(|(now, then)| now - then >= CALLS);
         Ok(has_all.then_some(()))
     }));
 }

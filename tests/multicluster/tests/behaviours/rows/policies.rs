@@ -130,7 +130,8 @@ fn terminating_there(world: &mut World) {
 
 /// Endpoints that the lab derives from the pods: one that is not ready counts only where that is published.
 fn not_ready(world: &mut World) {
-    let mut row = world.row("pods that are not ready serve where that is published, and once they are");
+    let mut row =
+        world.row("pods that are not ready serve where that is published, and once they are");
     let mut is_published = false;
     for step in ["unready", "published", "hidden", "ready"] {
         is_published = match step {
