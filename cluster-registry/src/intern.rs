@@ -3,15 +3,17 @@
 //! Each endpoint comes with copies of its own. A cluster has far fewer nodes, zones and port lists than endpoints, so
 //! that sharing them, and what consists of the same ones, leaves of most endpoints only the address.
 
+mod names;
 mod values;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     endpoint::{Endpoint, EndpointPort, Hints},
-    name::NodeName,
+    name::{NodeName, ServiceName},
     service::Service,
 };
+use names::Names;
 use values::Values;
 
 /// New copies after which the ones that nobody uses are looked for.
@@ -22,6 +24,7 @@ const PRUNE_AFTER: usize = 4_096;
 pub(crate) struct Interner {
     endpoints: Values<Endpoint>,
     services: Values<Service>,
+    names: Names,
     nodes: BTreeSet<NodeName>,
     zones: BTreeSet<Arc<str>>,
     ports: BTreeSet<Arc<[EndpointPort]>>,
@@ -43,6 +46,11 @@ impl Interner {
         if let Some(vacancy) = self.services.share(service) {
             self.services.keep(vacancy, service);
         }
+    }
+
+    /// Makes a service's name the copy that all clusters' share.
+    pub(crate) fn share_name(&mut self, name: &mut ServiceName) {
+        self.names.share(name);
     }
 
     fn share_parts(&mut self, endpoint: &mut Arc<Endpoint>) {

@@ -29,6 +29,7 @@ pub mod registry;
 pub mod resource;
 pub mod service;
 pub mod shared_map;
+mod sorted;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -20,11 +20,11 @@ use crate::{
     intern::Interner,
     name::{ClusterName, Namespace, NodeName, ServiceName},
     resource::{Key, Resource, ResourceId},
-    view::{MergedNode, MergedService, View},
+    view::{MergedNode, MergedService, Offer, View},
 };
 
 use namespaces::Namespaces;
-use offers::{Offer, Offers};
+use offers::{Offers, Stale};
 
 /// What changed in the view since it was last asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,15 +44,6 @@ impl Touched {
     }
 }
 
-/// How much of a service must be merged anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stale {
-    /// Only which endpoints there are.
-    Endpoints,
-    /// All.
-    Definitions,
-}
-
 /// The merge: takes resources in any order, any number of times, and gives the view they add up to.
 ///
 /// [`Self::apply`] only notes what is stale; [`Self::view`] rebuilds just that. What a change costs grows neither with the
@@ -62,10 +53,9 @@ pub struct Merge {
     offers: BTreeMap<ServiceName, Offers>,
     namespaces: Namespaces,
     view: Arc<View>,
-    stale: BTreeMap<ServiceName, Stale>,
+    /// The services that are to be merged anew; how much of each, its offers say.
+    stale: BTreeSet<ServiceName>,
     touched: Touched,
-    /// The service whose endpoints were last noted as stale and touched: most changes come in runs.
-    last_noted: Option<ServiceName>,
     interner: Interner,
 }
 
@@ -76,10 +66,22 @@ impl Merge {
             offers: BTreeMap::new(),
             namespaces: Namespaces::default(),
             view: Arc::new(View::new(cluster)),
-            stale: BTreeMap::new(),
+            stale: BTreeSet::new(),
             touched: Touched::default(),
-            last_noted: None,
             interner: Interner::default(),
+        }
+    }
+
+    /// Makes a key share its service's name with others; call it before the key is kept elsewhere too.
+    pub(crate) fn share_key(&mut self, key: &mut Key) {
+        match &mut key.id {
+            ResourceId::Service(name)
+            | ResourceId::Endpoint(name, _)
+            | ResourceId::Import(name) => self.interner.share_name(name),
+            ResourceId::Cluster
+            | ResourceId::Node(_)
+            | ResourceId::Tunnel(_)
+            | ResourceId::Namespace(_) => {}
         }
     }
 
@@ -98,12 +100,40 @@ impl Merge {
 
     /// Takes the newest state of a key, `None` when it is gone; a value of another kind than the key's is ignored.
     pub fn apply(&mut self, key: &Key, value: Option<&Resource>) {
+        if self.has(key, value) {
+            return;
+        }
         let mut value = value.cloned();
         value.iter_mut().for_each(|value| self.share(value));
         self.apply_shared(key, value.as_ref());
     }
 
-    /// As [`Self::apply`], of a value that was shared by [`Self::share`].
+    /// Whether a service or an endpoint is known to be as it is said to be.
+    fn has(&self, key: &Key, value: Option<&Resource>) -> bool {
+        let offer = |name| self.offers.get(name)?.by_cluster.get(&key.cluster);
+        match (&key.id, value) {
+            (ResourceId::Service(name), Some(Resource::Service(service))) => {
+                let known = offer(name).and_then(|offer| offer.definition.as_ref());
+                known == Some(service)
+            }
+            (ResourceId::Endpoint(name, address), Some(Resource::Endpoint(endpoint))) => {
+                let known = offer(name).and_then(|offer| offer.endpoints.get(address));
+                known == Some(endpoint)
+            }
+            (
+                ResourceId::Cluster
+                | ResourceId::Node(_)
+                | ResourceId::Tunnel(_)
+                | ResourceId::Service(_)
+                | ResourceId::Endpoint(..)
+                | ResourceId::Namespace(_)
+                | ResourceId::Import(_),
+                _,
+            ) => false,
+        }
+    }
+
+    /// As [`Self::apply`], of a value that was shared by [`Self::share`] and is not the one that the key has.
     pub(crate) fn apply_shared(&mut self, key: &Key, value: Option<&Resource>) {
         if value.is_some_and(|value| !value.is_of(&key.id)) {
             return;
@@ -128,28 +158,29 @@ impl Merge {
     /// The merged view; the same allocation as before when nothing changed.
     pub fn view(&mut self) -> Arc<View> {
         let stale = std::mem::take(&mut self.stale);
-        self.last_noted = None;
         if !stale.is_empty() {
             let view = Arc::make_mut(&mut self.view);
-            for (name, stale) in stale {
+            for name in stale {
+                let Some(offers) = self.offers.get_mut(&name) else {
+                    view.services.remove(&name);
+                    continue;
+                };
                 let old = view.services.get(&name);
-                let old = old.filter(|_| stale == Stale::Endpoints);
-                let mut merged = match (old, self.offers.get(&name)) {
-                    (Some(old), Some(_)) => MergedService::clone(old),
-                    (None, Some(offers)) => {
+                let old = old.filter(|_| offers.stale == Some(Stale::Endpoints));
+                let mut merged = match old {
+                    Some(old) => MergedService::clone(old),
+                    None => {
                         let imports = self.namespaces.imports(&name.namespace);
                         offers.definitions(&view.cluster, imports)
                     }
-                    (_, None) => MergedService::default(),
                 };
+                offers.stale = None;
+                offers.show(&view.cluster, &mut merged);
                 if merged.local.is_none() && merged.remote.is_empty() {
                     view.services.remove(&name);
-                    continue;
+                } else {
+                    view.services.insert(name, Arc::new(merged));
                 }
-                if let Some(offers) = self.offers.get(&name) {
-                    offers.fill_endpoints(&view.cluster, &mut merged);
-                }
-                view.services.insert(name, Arc::new(merged));
             }
         }
         Arc::clone(&self.view)
@@ -162,8 +193,13 @@ impl Merge {
 
     /// What changed since this was last called.
     pub fn take_touched(&mut self) -> Touched {
-        self.last_noted = None;
-        std::mem::take(&mut self.touched)
+        let touched = std::mem::take(&mut self.touched);
+        for name in &touched.services {
+            if let Some(offers) = self.offers.get_mut(name) {
+                offers.is_touched = false;
+            }
+        }
+        touched
     }
 
     fn apply_cluster(&mut self, name: &ClusterName, value: Option<&Resource>) {
@@ -223,16 +259,38 @@ impl Merge {
             Some(Resource::Service(service)) => Some(service),
             Some(_) | None => None,
         };
-        let offers = self.offers.get(name);
-        let old = offers.and_then(|offers| offers.by_cluster.get(cluster)?.definition.as_ref());
-        if old == definition {
-            return;
+        let offers = match (self.offers.get_mut(name), definition) {
+            (Some(offers), _) => offers,
+            (None, Some(_)) => self.offers.entry(name.clone()).or_default(),
+            (None, None) => return,
+        };
+        let mut had = false;
+        let change = |offer: &mut Offer| {
+            had = offer.definition.is_some();
+            offer.definition = definition.cloned();
+        };
+        if definition.is_some() {
+            offers.by_cluster.update(cluster, change);
+        } else {
+            offers
+                .by_cluster
+                .get_mut(cluster)
+                .into_iter()
+                .for_each(change);
+            if !had {
+                return;
+            }
         }
-        let had = old.is_some();
-        let offers = self.offers.entry(name.clone()).or_default();
-        offers.by_cluster.get_or_default(cluster).definition = definition.cloned();
-        self.drop_if_empty(cluster, name);
-        self.note(name, Stale::Definitions);
+        note(
+            &mut self.stale,
+            &mut self.touched,
+            name,
+            offers,
+            Stale::Definitions,
+        );
+        if definition.is_none() {
+            self.drop_if_empty(cluster, name);
+        }
         if *cluster == self.view.cluster && had != definition.is_some() {
             let flipped = self
                 .namespaces
@@ -257,20 +315,28 @@ impl Merge {
             (None, Some(_)) => self.offers.entry(name.clone()).or_default(),
             (None, None) => return,
         };
-        let old = offers.by_cluster.get(cluster);
-        if old.and_then(|offer| offer.endpoints.get(&address)) == endpoint {
-            return;
-        }
-        let offer = offers.by_cluster.get_or_default(cluster);
-        if let Some(endpoint) = endpoint {
-            offer.endpoints.insert(address, Arc::clone(endpoint));
+        // What was there before may be gone since the last merge, and its definitions with it.
+        let how = if offers.is_empty() {
+            Stale::Definitions
         } else {
-            offer.endpoints.remove(&address);
-            self.drop_if_empty(cluster, name);
+            Stale::Endpoints
+        };
+        if let Some(endpoint) = endpoint {
+            offers.by_cluster.update(cluster, |offer| {
+                offer.endpoints.insert(address, Arc::clone(endpoint));
+            });
+        } else {
+            let offer = offers.by_cluster.get(cluster);
+            if !offer.is_some_and(|offer| offer.endpoints.contains_key(&address)) {
+                return;
+            }
+            if let Some(offer) = offers.by_cluster.get_mut(cluster) {
+                offer.endpoints.remove(&address);
+            }
         }
-        if self.last_noted.as_ref() != Some(name) {
-            self.note(name, Stale::Endpoints);
-            self.last_noted = Some(name.clone());
+        note(&mut self.stale, &mut self.touched, name, offers, how);
+        if endpoint.is_none() {
+            self.drop_if_empty(cluster, name);
         }
     }
 
@@ -311,8 +377,14 @@ impl Merge {
         }
         let offers = self.offers.entry(name.clone()).or_default();
         offers.addresses = addresses.cloned();
+        note(
+            &mut self.stale,
+            &mut self.touched,
+            name,
+            offers,
+            Stale::Definitions,
+        );
         self.drop_if_empty(cluster, name);
-        self.note(name, Stale::Definitions);
     }
 
     fn drop_if_empty(&mut self, cluster: &ClusterName, name: &ServiceName) {
@@ -326,12 +398,6 @@ impl Merge {
         if offers.is_empty() {
             self.offers.remove(name);
         }
-    }
-
-    fn note(&mut self, name: &ServiceName, stale: Stale) {
-        let noted = self.stale.entry(name.clone()).or_insert(stale);
-        *noted = stale.max(*noted);
-        self.touched.services.insert(name.clone());
     }
 
     /// Notes the services that a namespace's coming or going gives or takes an import.
@@ -348,8 +414,34 @@ impl Merge {
             .map(|(name, _)| name.clone())
             .collect();
         for name in exported {
-            self.note(&name, Stale::Definitions);
+            if let Some(offers) = self.offers.get_mut(&name) {
+                note(
+                    &mut self.stale,
+                    &mut self.touched,
+                    &name,
+                    offers,
+                    Stale::Definitions,
+                );
+            }
         }
+    }
+}
+
+/// Notes that a service must be merged anew, once for all changes until it is.
+fn note(
+    stale: &mut BTreeSet<ServiceName>,
+    touched: &mut Touched,
+    name: &ServiceName,
+    offers: &mut Offers,
+    how: Stale,
+) {
+    if offers.stale.is_none() {
+        stale.insert(name.clone());
+    }
+    offers.stale = offers.stale.max(Some(how));
+    if !offers.is_touched {
+        offers.is_touched = true;
+        touched.services.insert(name.clone());
     }
 }
 

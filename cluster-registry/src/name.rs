@@ -2,7 +2,18 @@
 //!
 //! A value of these types holds a valid name, so nothing downstream checks again.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+mod text;
+
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
+
+use text::Text;
 
 /// The longest DNS label (RFC 1035, section 2.3.4).
 pub const MAX_LABEL_BYTES: usize = 63;
@@ -37,19 +48,47 @@ pub enum ParseNameError {
 macro_rules! name_type {
     ($(#[$doc:meta])* $type:ident, $check:path) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Arc<Box<str>>);
+        #[derive(Clone, Eq)]
+        pub struct $type(Arc<Text>);
 
         impl $type {
             /// Checks a text and keeps it.
             pub fn parse(text: &str) -> Result<Self, ParseNameError> {
                 $check(text)?;
-                Ok(Self(Arc::new(Box::from(text))))
+                Ok(Self(Arc::new(Text::new(text))))
             }
 
             /// The name as text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+        }
+
+        // Nearly all comparisons that find two names alike are of one copy.
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
+        }
+
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> Ordering {
+                if Arc::ptr_eq(&self.0, &other.0) {
+                    return Ordering::Equal;
+                }
+                self.0.cmp(&other.0)
+            }
+        }
+
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
             }
         }
 
@@ -62,13 +101,13 @@ macro_rules! name_type {
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
 
@@ -117,17 +156,27 @@ name_type!(
     check_label
 );
 
+macro_rules! copies {
+    ($type:ident) => {
+        impl $type {
+            /// Whether others hold this copy of the text too.
+            pub(crate) fn is_shared(&self) -> bool {
+                Arc::strong_count(&self.0) > 1
+            }
+        }
+    };
+}
+
 impl NodeName {
     /// Whether both are one copy of the text.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
-
-    /// Whether others hold this copy of the text too.
-    pub(crate) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
 }
+
+copies!(NodeName);
+copies!(Namespace);
+copies!(ServiceLabel);
 
 /// A service's full name; the same name means the same service in every cluster of the clusterset.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,8 +202,17 @@ impl ServiceName {
     pub(crate) fn first_of(namespace: Namespace) -> Self {
         Self {
             namespace,
-            name: ServiceLabel(Arc::new(Box::from(""))),
+            name: ServiceLabel(Arc::new(Text::new(""))),
         }
+    }
+}
+
+#[cfg(test)]
+impl ServiceName {
+    /// Whether both are one copy of each half.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.namespace.0, &other.namespace.0)
+            && Arc::ptr_eq(&self.name.0, &other.name.0)
     }
 }
 

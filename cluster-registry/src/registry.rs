@@ -4,10 +4,7 @@
 //! and tunnels), and the **feed**, which this cluster's nodes read (everything local, what was taken from peers, and
 //! each linked cluster's control state). Both hold only what they may show, so that a reader needs no filter.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     digest::Encode,
@@ -26,6 +23,7 @@ mod admission;
 mod claims;
 mod imports;
 mod peer;
+mod peers;
 mod said;
 mod timestamps;
 
@@ -33,7 +31,7 @@ pub use peer::PeerSummary;
 
 use addresses::Addresses;
 use claims::Claims;
-use peer::Peer;
+use peers::Peers;
 
 /// Tombstones that a store keeps, unless set otherwise, for readers that were away.
 ///
@@ -55,7 +53,7 @@ pub struct Registry {
     rivals: BTreeSet<ClusterName>,
     /// What is withheld for a claim that was given up.
     freed: BTreeSet<Key>,
-    peers: BTreeMap<ClusterName, Peer>,
+    peers: Peers,
     /// Present when this cluster's imports get their addresses here.
     addresses: Option<Addresses>,
     /// How keys and values are written down where digests of them are compared.
@@ -74,7 +72,7 @@ impl Registry {
             claims: Claims::new(cluster.clone()),
             rivals: BTreeSet::new(),
             freed: BTreeSet::new(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             addresses: None,
             encode: None,
             now: Timestamp(u64::MAX),
@@ -192,18 +190,17 @@ impl Registry {
         if value.as_ref().is_some_and(|value| !value.is_of(&key.id)) {
             return;
         }
-        let mut value = value;
+        let (mut key, mut value) = (key, value);
+        self.merge.share_key(&mut key);
         if let Some(value) = &mut value {
             self.merge.share(value);
         }
-        let old = self.feed.get(&key);
-        let mut freed = self.claims.replace(&key, old, value.as_ref());
-        self.freed.append(&mut freed);
-        self.merge.apply_shared(&key, value.as_ref());
-        match value {
-            Some(value) => self.feed.put(key, value, trace),
-            None => self.feed.delete(&key, trace),
-        };
+        // Claims and the merge know what the feed holds, so that what changes nothing there is nothing to them.
+        if let Some(old) = self.feed.replace(&key, value.clone(), trace) {
+            let mut freed = self.claims.replace(&key, old.as_ref(), value.as_ref());
+            self.freed.append(&mut freed);
+            self.merge.apply_shared(&key, value.as_ref());
+        }
     }
 
     fn is_exported(&self, name: &ServiceName) -> bool {
@@ -217,17 +214,14 @@ impl Registry {
     /// Brings a service's exports in line: the service before its endpoints when it comes, after them when it goes.
     fn export_service(&mut self, name: &ServiceName, trace: Option<TraceContext>) {
         let key = self.local_key(&ResourceId::Service(name.clone()));
-        let was_exported = self.exports.get(&key).is_some();
+        let was_exported = self.exports.contains(&key);
         if self.is_exported(name) {
             self.copy_to_exports(&key.id, trace);
             if was_exported {
                 return;
             }
-            let endpoints: Vec<(Key, Resource)> = self
-                .feed
-                .endpoints_of(&self.cluster, name)
-                .map(|(key, value)| (key, value.clone()))
-                .collect();
+            let endpoints: Vec<(Key, Resource)> =
+                self.feed.endpoints_of(&self.cluster, name).collect();
             for (key, value) in endpoints {
                 self.exports.put(key, value, trace);
             }
@@ -251,7 +245,7 @@ impl Registry {
                 let told = Resource::from(service.for_peers());
                 self.exports.put(key, told, trace)
             }
-            Some(value) => self.exports.put(key, value.clone(), trace),
+            Some(value) => self.exports.put(key, value, trace),
             None => self.exports.delete(&key, trace),
         };
     }

@@ -17,37 +17,101 @@ use node::{Node, child_of};
 
 /// The map.
 pub struct SharedMap<K, V> {
-    root: Node<K, V>,
-    len: usize,
+    root: Root<K, V>,
+}
+
+/// What a map holds. Most maps hold one entry, which needs no memory of its own.
+enum Root<K, V> {
+    Empty,
+    One((K, V)),
+    Many(Node<K, V>),
 }
 
 impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     /// Sets a key, and returns what it had.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let (old, right) = self.root.insert(key, value);
-        if let Some((key, right)) = right {
-            let left = std::mem::take(&mut self.root);
-            let first = left.first_key().unwrap_or(&key).clone();
-            self.root = Node::Branch(Arc::new(vec![(first, left), (key, right)]));
-        }
-        self.len += usize::from(old.is_none());
+        let mut old = None;
+        self.set(key, |held| match held {
+            Some(held) => {
+                old = Some(std::mem::replace(held, value));
+                None
+            }
+            None => Some(value),
+        });
         old
+    }
+
+    /// Changes the value of a key, which is its default if there was none.
+    pub fn update(&mut self, key: &K, change: impl FnOnce(&mut V))
+    where
+        V: Default,
+    {
+        self.set(key.clone(), |held| match held {
+            Some(held) => {
+                change(held);
+                None
+            }
+            None => {
+                let mut value = V::default();
+                change(&mut value);
+                Some(value)
+            }
+        });
+    }
+
+    /// Lets a function change what a key has, or else say what it gets.
+    fn set(&mut self, key: K, set: impl FnOnce(Option<&mut V>) -> Option<V>) {
+        match &mut self.root {
+            Root::Empty => {
+                if let Some(value) = set(None) {
+                    self.root = Root::One((key, value));
+                }
+            }
+            Root::One((own, value)) if *own == key => drop(set(Some(value))),
+            Root::One(_) => {
+                if let Some(value) = set(None) {
+                    self.add_second((key, value));
+                }
+            }
+            Root::Many(root) => {
+                if let Some((key, right)) = root.set(key, set).cut {
+                    let left = std::mem::take(root);
+                    let first = left.first_key().unwrap_or(&key).clone();
+                    *root = Node::branch(vec![(first, left), (key, right)]);
+                }
+            }
+        }
+    }
+
+    fn add_second(&mut self, second: (K, V)) {
+        if let Root::One(first) = std::mem::replace(&mut self.root, Root::Empty) {
+            let entries = if first.0 < second.0 {
+                vec![first, second]
+            } else {
+                vec![second, first]
+            };
+            self.root = Root::Many(Node::Leaf(Arc::new(entries)));
+        }
     }
 
     /// The value of a key, to be changed; what other clones hold does not change.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         // Without this, the path to a key that is not there would be copied.
         self.get(key)?;
-        let mut node = &mut self.root;
+        let mut node = match &mut self.root {
+            Root::Empty => return None,
+            Root::One((_, value)) => return Some(value),
+            Root::Many(root) => root,
+        };
         loop {
             match node {
                 Node::Leaf(entries) => {
                     let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
                     return Some(&mut Arc::make_mut(entries).get_mut(at)?.1);
                 }
-                Node::Branch(children) => {
-                    let at = child_of(children, key);
-                    node = &mut Arc::make_mut(children).get_mut(at)?.1;
+                Node::Branch(branch) => {
+                    let at = child_of(&branch.children, key);
+                    node = &mut Arc::make_mut(branch).children.get_mut(at)?.1;
                 }
             }
         }
@@ -58,38 +122,56 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     where
         V: Default,
     {
-        if !self.contains_key(key) {
-            self.insert(key.clone(), V::default());
-        }
-        self.get_mut(key).expect("it was inserted")
+        self.update(key, |_| ());
+        self.get_mut(key).expect("it is there by now")
     }
 
     /// Removes a key, and returns what it had.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         // Without this, the path to a key that is not there would be copied.
         self.get(key)?;
-        let old = self.root.remove(key);
-        while let Node::Branch(children) = &self.root
-            && let [(_, only)] = children.as_slice()
-        {
-            self.root = only.clone();
+        match &mut self.root {
+            Root::Empty => None,
+            Root::One(_) => match std::mem::replace(&mut self.root, Root::Empty) {
+                Root::One((_, value)) => Some(value),
+                Root::Empty | Root::Many(_) => None,
+            },
+            Root::Many(root) => {
+                let old = root.remove(key);
+                while let Node::Branch(branch) = &*root
+                    && let [(_, only)] = branch.children.as_slice()
+                {
+                    *root = only.clone();
+                }
+                if let Node::Leaf(entries) = &*root
+                    && let [only] = entries.as_slice()
+                {
+                    self.root = Root::One(only.clone());
+                }
+                old
+            }
         }
-        self.len -= usize::from(old.is_some());
-        old
     }
 }
 
 impl<K: Ord, V> SharedMap<K, V> {
     /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
-        let mut node = &self.root;
+        let mut node = match &self.root {
+            Root::Empty => return None,
+            Root::One((own, value)) => return (own == key).then_some(value),
+            Root::Many(root) => root,
+        };
         loop {
             match node {
                 Node::Leaf(entries) => {
                     let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
                     return entries.get(at).map(|(_, value)| value);
                 }
-                Node::Branch(children) => node = &children.get(child_of(children, key))?.1,
+                Node::Branch(branch) => {
+                    let children = &branch.children;
+                    node = &children.get(child_of(children, key))?.1;
+                }
             }
         }
     }
@@ -105,7 +187,16 @@ impl<K: Ord, V> SharedMap<K, V> {
             branches: Vec::new(),
             leaf: [].iter(),
         };
-        let mut node = &self.root;
+        let mut node = match &self.root {
+            Root::Empty => return iter,
+            Root::One(entry) => {
+                if entry.0 >= *key {
+                    iter.leaf = std::slice::from_ref(entry).iter();
+                }
+                return iter;
+            }
+            Root::Many(root) => root,
+        };
         loop {
             match node {
                 Node::Leaf(entries) => {
@@ -113,7 +204,8 @@ impl<K: Ord, V> SharedMap<K, V> {
                     iter.leaf = entries.get(at..).unwrap_or_default().iter();
                     return iter;
                 }
-                Node::Branch(children) => {
+                Node::Branch(branch) => {
+                    let children = &branch.children;
                     let mut rest = children
                         .get(child_of(children, key)..)
                         .unwrap_or_default()
@@ -132,20 +224,30 @@ impl<K: Ord, V> SharedMap<K, V> {
 impl<K, V> SharedMap<K, V> {
     /// A map without entries.
     pub fn new() -> Self {
-        Self {
-            root: Node::default(),
-            len: 0,
-        }
+        Self { root: Root::Empty }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.len
+        match &self.root {
+            Root::Empty => 0,
+            Root::One(_) => 1,
+            Root::Many(root) => root.len(),
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        matches!(self.root, Root::Empty)
+    }
+
+    /// Whether both hold the very same entries in the very same memory.
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.root, &other.root) {
+            (Root::Empty, Root::Empty) => true,
+            (Root::Many(one), Root::Many(two)) => one.is_same(two),
+            (Root::Empty | Root::One(_) | Root::Many(_), _) => false,
+        }
     }
 
     /// The entries, in the order of their keys.
@@ -154,7 +256,11 @@ impl<K, V> SharedMap<K, V> {
             branches: Vec::new(),
             leaf: [].iter(),
         };
-        iter.descend(&self.root);
+        match &self.root {
+            Root::Empty => {}
+            Root::One(entry) => iter.leaf = std::slice::from_ref(entry).iter(),
+            Root::Many(root) => iter.descend(root),
+        }
         iter
     }
 
@@ -169,12 +275,14 @@ impl<K, V> SharedMap<K, V> {
     }
 }
 
-impl<K, V> Clone for SharedMap<K, V> {
+impl<K: Clone, V: Clone> Clone for SharedMap<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            root: self.root.clone(),
-            len: self.len,
-        }
+        let root = match &self.root {
+            Root::Empty => Root::Empty,
+            Root::One(entry) => Root::One(entry.clone()),
+            Root::Many(root) => Root::Many(root.clone()),
+        };
+        Self { root }
     }
 }
 
@@ -192,7 +300,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SharedMap<K, V> {
 
 impl<K: PartialEq, V: PartialEq> PartialEq for SharedMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && (self.root.is_same(&other.root) || self.iter().eq(other))
+        self.len() == other.len() && (self.is_same(other) || self.iter().eq(other))
     }
 }
 

@@ -4,7 +4,7 @@
 //! subscriber is conflated for free and costs no memory. A deletion leaves a tombstone until compaction; a cursor
 //! below the compaction floor, or of another epoch, must take a snapshot.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, num::NonZeroU64};
 
 use crate::{
     digest::KeyRange,
@@ -14,45 +14,32 @@ use crate::{
 };
 
 mod graves;
-mod index;
 mod log;
 mod scope;
 mod slab;
 mod subscriber;
+mod table;
 
 pub use scope::Scope;
 pub use subscriber::{Batch, Change, Cursor, Epoch, Page, ResumeError, Revision};
 
 use graves::Graves;
-use index::{Index, SlotKey};
 use log::Log;
-use slab::{Slab, SlotId};
-
-/// The newest state of one key, and when it became so.
-#[derive(Debug)]
-struct Slot {
-    key: SlotKey,
-    value: Option<Resource>,
-    revision: Revision,
-}
-
-// There is one for every key.
-const _: () = assert!(size_of::<Option<Slot>>() == 48);
+use table::{KeyId, State, Table};
 
 /// The store.
 ///
-/// Each key and its value stand once, in a slot; the index finds slots by key, and the log by revision.
+/// Each key and its value stand once, in a table, under a number by which the log finds them in the order of revisions.
 #[derive(Debug)]
 pub struct Store {
     epoch: Epoch,
     newest: Revision,
     floor: Revision,
-    slots: Slab<Slot>,
-    index: Index,
+    table: Table,
     log: Log,
-    /// The traces that slots' newest changes belong to; few belong to any.
-    traces: BTreeMap<SlotId, TraceContext>,
-    /// How many slots there are, those of tombstones too.
+    /// The traces that keys' newest changes belong to; few belong to any.
+    traces: BTreeMap<KeyId, TraceContext>,
+    /// How many keys there are, those of tombstones too.
     keys: usize,
     graves: Graves,
 }
@@ -64,8 +51,7 @@ impl Store {
             epoch,
             newest: Revision(0),
             floor: Revision(0),
-            slots: Slab::new(),
-            index: Index::new(),
+            table: Table::default(),
             log: Log::default(),
             traces: BTreeMap::new(),
             keys: 0,
@@ -79,18 +65,30 @@ impl Store {
     }
 
     /// The value under a key.
-    pub fn get(&self, key: &Key) -> Option<&Resource> {
-        self.slots.get(self.find(key)?)?.value.as_ref()
+    pub fn get(&self, key: &Key) -> Option<Resource> {
+        self.table.value(self.table.find(key)?)
+    }
+
+    /// Whether there is a value under a key.
+    pub fn contains(&self, key: &Key) -> bool {
+        let state = self.table.find(key).and_then(|id| self.table.state(id));
+        state.is_some_and(|state| state.is_present)
+    }
+
+    /// As [`Self::contains`], and remembers where that is, for when the key is changed next.
+    pub(crate) fn seek(&mut self, key: &Key) -> bool {
+        let state = self.table.seek(key).and_then(|id| self.table.state(id));
+        state.is_some_and(|state| state.is_present)
     }
 
     /// All present resources, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &Resource)> {
-        self.present(self.index.iter())
+    pub fn iter(&self) -> impl Iterator<Item = (Key, Resource)> {
+        self.present(self.table.iter())
     }
 
     /// The present resources of one cluster, by key.
-    pub fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = (Key, &Resource)> {
-        self.present(self.index.iter_of(cluster))
+    pub fn iter_of(&self, cluster: &ClusterName) -> impl Iterator<Item = (Key, Resource)> {
+        self.present(self.table.iter_of(cluster))
     }
 
     /// The present endpoints of a service in one cluster, by key.
@@ -98,17 +96,13 @@ impl Store {
         &self,
         cluster: &ClusterName,
         service: &ServiceName,
-    ) -> impl Iterator<Item = (Key, &Resource)> {
-        self.present(self.index.endpoints_of(cluster, service))
+    ) -> impl Iterator<Item = (Key, Resource)> {
+        self.present(self.table.endpoints_of(cluster, service))
     }
 
     /// The present resources of a range of keys, by key.
-    pub fn range<'a>(
-        &'a self,
-        range: &'a KeyRange,
-    ) -> impl Iterator<Item = (Key, &'a Resource)> + 'a {
-        let address_of = |id| address_in(&self.slots, id);
-        self.present(self.index.iter_from(range.from.as_ref(), address_of))
+    pub fn range<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = (Key, Resource)> + 'a {
+        self.present(self.table.iter_from(range.from.as_ref()))
             .take_while(|(key, _)| range.contains(key))
     }
 
@@ -124,8 +118,7 @@ impl Store {
                 rest.push(range.clone());
                 continue;
             }
-            let address_of = |id| address_in(&self.slots, id);
-            for id in self.index.iter_from(range.from.as_ref(), address_of) {
+            for id in self.table.iter_from(range.from.as_ref()) {
                 let Some(change) = self.change_of(id).filter(|c| c.value.is_some()) else {
                     continue;
                 };
@@ -148,14 +141,10 @@ impl Store {
         }
     }
 
-    fn present(
-        &self,
-        slots: impl Iterator<Item = SlotId>,
-    ) -> impl Iterator<Item = (Key, &Resource)> {
-        slots.filter_map(|id| {
-            let slot = self.slots.get(id)?;
-            let value = slot.value.as_ref()?;
-            Some((self.index.key(&slot.key)?, value))
+    fn present(&self, ids: impl Iterator<Item = KeyId>) -> impl Iterator<Item = (Key, Resource)> {
+        ids.filter_map(|id| {
+            let value = self.table.value(id)?;
+            Some((self.table.key(id)?, value))
         })
     }
 
@@ -167,13 +156,14 @@ impl Store {
         trace: Option<TraceContext>,
     ) -> Option<Revision> {
         debug_assert!(value.is_of(&key.id), "{key:?} is not of {value:?}'s kind");
-        self.set(&key, Some(value), trace)
+        self.replace(&key, Some(value), trace)?;
+        Some(self.newest)
     }
 
     /// Removes a key, and returns the new revision, or `None` when it was not there.
     pub fn delete(&mut self, key: &Key, trace: Option<TraceContext>) -> Option<Revision> {
-        self.get(key)?;
-        self.set(key, None, trace)
+        self.replace(key, None, trace)?;
+        Some(self.newest)
     }
 
     /// The next changes after a cursor, at most `limit`; `None` reads from the very beginning, without tombstones.
@@ -190,14 +180,14 @@ impl Store {
             Some(cursor) => self.check(cursor)?,
         };
         let mut rest = self.log.after(after).filter_map(|(revision, id)| {
-            let slot = self.slots.get(id)?;
-            (slot.revision == revision).then_some((id, slot))
+            let state = self.table.state(id)?;
+            (state.revision == revision).then_some((id, state))
         });
         let mut changes = Vec::new();
         let mut reached = after;
-        for (id, slot) in rest.by_ref().take(limit) {
-            reached = slot.revision;
-            if cursor.is_none() && slot.value.is_none() {
+        for (id, state) in rest.by_ref().take(limit) {
+            reached = state.revision;
+            if cursor.is_none() && !state.is_present {
                 continue;
             }
             changes.extend(self.change_of(id));
@@ -219,12 +209,11 @@ impl Store {
         })
     }
 
-    fn change_of(&self, id: SlotId) -> Option<Change> {
-        let slot = self.slots.get(id)?;
+    fn change_of(&self, id: KeyId) -> Option<Change> {
         Some(Change {
-            key: self.index.key(&slot.key)?,
-            value: slot.value.clone(),
-            revision: slot.revision,
+            key: self.table.key(id)?,
+            value: self.table.value(id),
+            revision: self.table.state(id)?.revision,
             trace: self.traces.get(&id).copied(),
         })
     }
@@ -233,9 +222,8 @@ impl Store {
     pub fn compact(&mut self, floor: Revision) {
         let floor = floor.min(self.newest);
         while let Some((revision, id)) = self.graves.pop_until(floor) {
-            let is_tombstone = self.is_tombstone(revision, id);
-            if let Some(slot) = is_tombstone.then(|| self.slots.remove(id)).flatten() {
-                self.index.remove(&slot.key, id);
+            if is_tombstone(&self.table, revision, id) {
+                self.table.remove(id);
                 self.traces.remove(&id);
                 self.keys -= 1;
                 self.graves.tombstones -= 1;
@@ -255,7 +243,7 @@ impl Store {
         let floor = self
             .graves
             .iter()
-            .filter(|(revision, id)| self.is_tombstone(*revision, *id))
+            .filter(|(revision, id)| is_tombstone(&self.table, *revision, *id))
             .nth(surplus.saturating_sub(1))
             .map(|(revision, _)| revision);
         if let Some(floor) = floor {
@@ -285,46 +273,25 @@ impl Store {
         Ok(cursor.revision)
     }
 
-    fn find(&self, key: &Key) -> Option<SlotId> {
-        self.index.get(key, |id| address_in(&self.slots, id))
-    }
-
-    fn is_tombstone(&self, revision: Revision, id: SlotId) -> bool {
-        is_current(&self.slots, revision, id, |slot| slot.value.is_none())
-    }
-
-    fn set(
+    /// Sets or removes a key, and returns what it had, or `None` when that changes nothing.
+    pub(crate) fn replace(
         &mut self,
         key: &Key,
         value: Option<Resource>,
         trace: Option<TraceContext>,
-    ) -> Option<Revision> {
-        let revision = Revision(self.newest.0 + 1);
+    ) -> Option<Option<Resource>> {
+        if value.as_ref().is_some_and(|value| !value.is_of(&key.id)) {
+            return None;
+        }
+        let since = NonZeroU64::MIN.saturating_add(self.newest.0);
         let is_present = value.is_some();
-        let id = match self.find(key) {
-            Some(id) => {
-                let slot = self.slots.get_mut(id)?;
-                if slot.value == value {
-                    return None;
-                }
-                self.graves.tombstones -= usize::from(slot.value.is_none());
-                slot.value = value;
-                slot.revision = revision;
-                id
-            }
-            None => {
-                self.keys += 1;
-                let key = self.index.prepare(key);
-                let id = self.slots.insert(Slot {
-                    key: key.clone(),
-                    value,
-                    revision,
-                });
-                let slots = &self.slots;
-                self.index.insert(&key, id, |id| address_in(slots, id));
-                id
-            }
-        };
+        let set = self.table.set(key, value, since)?;
+        let (id, revision) = (set.id, Revision(since.get()));
+        if set.is_new {
+            self.keys += 1;
+        } else {
+            self.graves.tombstones -= usize::from(set.old.is_none());
+        }
         match trace {
             Some(trace) => self.traces.insert(id, trace),
             None => self.traces.remove(&id),
@@ -334,31 +301,29 @@ impl Store {
         if !is_present {
             self.graves.push(revision, id);
         }
-        let slots = &self.slots;
-        self.graves.sweep_if_due(|revision, id| {
-            is_current(slots, revision, id, |slot| slot.value.is_none())
-        });
+        let table = &self.table;
+        self.graves
+            .sweep_if_due(|revision, id| is_tombstone(table, revision, id));
         self.log.sweep_if_due(self.keys, |revision, id| {
-            is_current(slots, revision, id, |_| true)
+            is_current(table, revision, id, |_| true)
         });
-        Some(revision)
+        Some(set.old)
     }
 }
 
-/// The address of the endpoint that a slot is of.
-fn address_in(slots: &Slab<Slot>, id: SlotId) -> Option<IpAddr> {
-    slots.get(id)?.key.address()
+fn is_tombstone(table: &Table, revision: Revision, id: KeyId) -> bool {
+    is_current(table, revision, id, |state| !state.is_present)
 }
 
-/// Whether a mark of the log is not stale, and its slot as wanted.
+/// Whether a mark of the log is not stale, and its key as wanted.
 fn is_current(
-    slots: &Slab<Slot>,
+    table: &Table,
     revision: Revision,
-    id: SlotId,
-    is_wanted: impl Fn(&Slot) -> bool,
+    id: KeyId,
+    is_wanted: impl Fn(State) -> bool,
 ) -> bool {
-    let slot = slots.get(id);
-    slot.is_some_and(|slot| slot.revision == revision && is_wanted(slot))
+    let state = table.state(id);
+    state.is_some_and(|state| state.revision == revision && is_wanted(state))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The view: the immutable merged result that the datapath's plan and DNS read.
 
+mod offered;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
@@ -12,11 +14,14 @@ use crate::{
     shared_map::SharedMap,
 };
 
+pub use offered::{DefinitionsByCluster, EndpointsByCluster};
+pub(crate) use offered::{Offer, OffersByCluster};
+
 /// The endpoints that one cluster has of one service.
 pub type Endpoints = SharedMap<IpAddr, Arc<Endpoint>>;
 
-/// The endpoints of one service by the cluster that has them.
-pub type EndpointsByCluster = SharedMap<ClusterName, Endpoints>;
+// Most services of most clusters have one endpoint, which stands in the map itself.
+const _: () = assert!(size_of::<Endpoints>() == 32);
 
 /// A service as this cluster's clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +29,7 @@ pub struct MergedService {
     /// This cluster's own definition, which gives the frontends; `None` when only other clusters have the service.
     pub local: Option<Arc<Service>>,
     /// The definitions of the other clusters that share or export it.
-    pub remote: SharedMap<ClusterName, Arc<Service>>,
+    pub remote: DefinitionsByCluster,
     /// The endpoints behind the service's own cluster IPs, by cluster and address.
     ///
     /// Other clusters' are in it only where both definitions are global by annotation and theirs is shared.

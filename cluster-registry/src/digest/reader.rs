@@ -89,7 +89,7 @@ impl StoreDigests {
     fn keys(&self, store: &Store, range: &KeyRange) -> Vec<Part> {
         let held = store.range(range).filter(|(key, _)| self.contains(key));
         let part = |(key, value)| Part {
-            digest: of_resource(self.encode, &key, value),
+            digest: of_resource(self.encode, &key, &value),
             from: Some(key),
         };
         held.map(part).collect()

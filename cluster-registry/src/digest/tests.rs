@@ -111,7 +111,7 @@ proptest! {
         let walk = walk(&mut one, &mut other);
 
         let held = |side: &Side| -> BTreeMap<Key, Resource> {
-            side.store.iter().map(|(key, value)| (key, value.clone())).collect()
+            side.store.iter().collect()
         };
         let (of_one, of_other) = (held(&one), held(&other));
         let keys: BTreeSet<&Key> = of_one.keys().chain(of_other.keys()).collect();

@@ -6,29 +6,28 @@ use crate::{
     mcs::{self, ImportAddresses, ImportKind},
     name::ClusterName,
     service::Service,
-    shared_map::SharedMap,
-    view::{Endpoints, EndpointsByCluster, MergedService},
+    view::{DefinitionsByCluster, EndpointsByCluster, MergedService, OffersByCluster},
 };
 
 /// What all clusters say of one service.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
-    pub(super) by_cluster: SharedMap<ClusterName, Offer>,
+    pub(super) by_cluster: OffersByCluster,
     /// What this cluster's import of it has.
     pub(super) addresses: Option<Arc<ImportAddresses>>,
+    /// How much of the service must be merged anew; `None` when it is as it was merged last.
+    pub(super) stale: Option<Stale>,
+    /// Whether it is noted as touched.
+    pub(super) is_touched: bool,
 }
 
-/// What one cluster says of one service.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Offer {
-    pub(super) definition: Option<Arc<Service>>,
-    pub(super) endpoints: Endpoints,
-}
-
-impl Offer {
-    pub(super) fn is_empty(&self) -> bool {
-        self.definition.is_none() && self.endpoints.is_empty()
-    }
+/// How much of a service must be merged anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stale {
+    /// Only which endpoints there are.
+    Endpoints,
+    /// All.
+    Definitions,
 }
 
 impl Offers {
@@ -46,16 +45,11 @@ impl Offers {
         offers.filter_map(|(cluster, offer)| Some((cluster, offer.definition.as_ref()?)))
     }
 
-    /// The service without its endpoints; `imports` tells whether an import may exist in its namespace.
+    /// The service with all but what [`Self::show`] adds; `imports` tells whether an import may exist in its namespace.
     pub(super) fn definitions(&self, cluster: &ClusterName, imports: bool) -> MergedService {
         let mut merged = MergedService::default();
-        for (name, definition) in self.known() {
-            if name == cluster {
-                merged.local = Some(Arc::clone(definition));
-            } else if definition.is_exported() {
-                merged.remote.insert(name.clone(), Arc::clone(definition));
-            }
-        }
+        let own = self.by_cluster.get(cluster);
+        merged.local = own.and_then(|offer| offer.definition.clone());
         if imports {
             let known = self.known().map(|(name, service)| (name, service.as_ref()));
             merged.import = mcs::import(known).map(Arc::new);
@@ -69,27 +63,16 @@ impl Offers {
         merged
     }
 
-    pub(super) fn fill_endpoints(&self, cluster: &ClusterName, merged: &mut MergedService) {
+    /// Lets a service show what is offered; its cluster's own definition and its import must be there.
+    pub(super) fn show(&self, cluster: &ClusterName, merged: &mut MergedService) {
+        let offers = &self.by_cluster;
         let merges = merged.local.as_ref().is_some_and(|s| s.sharing.global);
-        merged.endpoints = EndpointsByCluster::new();
-        merged.import_endpoints = EndpointsByCluster::new();
-        for (name, offer) in &self.by_cluster {
-            let Some(definition) = &offer.definition else {
-                continue;
-            };
-            if offer.endpoints.is_empty() {
-                continue;
-            }
-            let is_backend = name == cluster || (merges && definition.is_shared());
-            if is_backend {
-                let endpoints = offer.endpoints.clone();
-                merged.endpoints.insert(name.clone(), endpoints);
-            }
-            let import = merged.import.as_ref();
-            if import.is_some_and(|import| import.clusters.contains(name)) {
-                let endpoints = offer.endpoints.clone();
-                merged.import_endpoints.insert(name.clone(), endpoints);
-            }
-        }
+        merged.remote = DefinitionsByCluster::shared_with(cluster, offers);
+        merged.endpoints = EndpointsByCluster::behind_own(cluster, merges, offers);
+        merged.import_endpoints = if merged.import.is_some() {
+            EndpointsByCluster::behind_import(offers)
+        } else {
+            EndpointsByCluster::new()
+        };
     }
 }

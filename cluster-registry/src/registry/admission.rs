@@ -29,17 +29,18 @@ impl Registry {
         &mut self,
         key: Key,
         value: Resource,
+        was_held: bool,
         trace: Option<TraceContext>,
     ) -> Result<(), Refusal> {
         match self.judge(&key, &value) {
             Ok(()) => {
-                self.set_import(key, Outcome::Shown(value), trace);
+                self.set_held(key, was_held, Outcome::Shown(value), trace);
                 Ok(())
             }
             Err((refusal, awaits)) => {
                 self.count_refused(&key.cluster, &refusal);
                 let withheld = Withheld { value, awaits };
-                self.set_import(key, Outcome::Withheld(withheld), trace);
+                self.set_held(key, was_held, Outcome::Withheld(withheld), trace);
                 Err(refusal)
             }
         }
@@ -64,13 +65,24 @@ impl Registry {
     }
 
     /// Whether anything is held under a key, shown or not.
-    pub(super) fn holds(&self, key: &Key) -> bool {
+    pub(super) fn holds(&mut self, key: &Key) -> bool {
         let peer = self.peers.get(&key.cluster);
-        peer.is_some_and(|peer| peer.withheld.contains_key(&key.id)) || self.feed.get(key).is_some()
+        peer.is_some_and(|peer| peer.withheld.contains_key(&key.id)) || self.feed.seek(key)
     }
 
     pub(super) fn set_import(&mut self, key: Key, outcome: Outcome, trace: Option<TraceContext>) {
         let was_held = self.holds(&key);
+        self.set_held(key, was_held, outcome, trace);
+    }
+
+    /// As [`Self::set_import`], where it is known whether anything is held under the key.
+    fn set_held(
+        &mut self,
+        key: Key,
+        was_held: bool,
+        outcome: Outcome,
+        trace: Option<TraceContext>,
+    ) {
         let Some(peer) = self.peers.get_mut(&key.cluster) else {
             return;
         };
@@ -127,7 +139,7 @@ impl Registry {
         let waiting: Vec<Key> = withheld.map(|id| peer.key(id)).collect();
         let shown = self.feed.iter_of(cluster);
         let shown = shown.filter(|(key, _)| key.id != ResourceId::Cluster);
-        let shown: Vec<(Key, Resource)> = shown.map(|(key, value)| (key, value.clone())).collect();
+        let shown: Vec<(Key, Resource)> = shown.collect();
         let mut kept = Counts::default();
         for (key, value) in shown {
             if !self.has_room(&key, &mut kept) {

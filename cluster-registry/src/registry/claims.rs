@@ -204,7 +204,10 @@ impl Claims {
             *holders.entry(cluster.clone()).or_default() += 1;
         }
         if let Some(address) = wants.served {
-            self.served.entry(cluster.clone()).or_default().add(address);
+            match self.served.get_mut(cluster) {
+                Some(served) => served.add(address),
+                None => self.served.entry(cluster.clone()).or_default().add(address),
+            }
         }
         if let Some((tunnel, node)) = &wants.tunnel {
             let holders = self.tunnels.entry(*tunnel).or_default();

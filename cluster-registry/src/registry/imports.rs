@@ -16,7 +16,7 @@ use crate::{
 impl Registry {
     /// Begins to take what a linked cluster announces; its control session counts as lost until said otherwise.
     pub fn add_peer(&mut self, link: &LinkSpec) {
-        self.peers.insert(link.cluster.clone(), Peer::new(link));
+        self.peers.insert(Peer::new(link));
         self.set_control(&link.cluster, Control::Lost);
     }
 
@@ -73,7 +73,8 @@ impl Registry {
         };
         import::check_form(&cluster, &key, Some(&value))?;
         peer.held.check_room(&key.id, peer.limits)?;
-        let restored = self.admit(key, value, None);
+        let was_held = self.holds(&key);
+        let restored = self.admit(key, value, was_held, None);
         self.settle_claims();
         restored
     }
@@ -98,9 +99,15 @@ impl Registry {
         value: Option<Resource>,
         trace: Option<TraceContext>,
     ) -> Result<(), Refusal> {
-        if !self.peers.contains_key(cluster) {
+        let Some(peer) = self.peers.get_mut(cluster) else {
             return Err(Refusal::UnknownPeer(cluster.clone()));
+        };
+        let mut key = key;
+        if key.cluster == *cluster {
+            // One copy of the name is kept, and found again without reading it.
+            key.cluster.clone_from(peer.cluster());
         }
+        self.merge.share_key(&mut key);
         let taken = self.take_import(cluster, key, value, trace);
         if taken.is_ok()
             && let Some(peer) = self.peers.get_mut(cluster)
@@ -155,7 +162,7 @@ impl Registry {
             });
         }
         let value = self.with_believed_time(&key, value);
-        self.admit(key, value, trace)
+        self.admit(key, value, is_held, trace)
     }
 
     /// A peer has said everything it has: what it did not say again is gone.

@@ -119,6 +119,10 @@ impl Peer {
         }
     }
 
+    pub(super) fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
     pub(super) fn key(&self, id: ResourceId) -> Key {
         Key {
             cluster: self.cluster.clone(),

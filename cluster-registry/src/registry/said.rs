@@ -145,7 +145,7 @@ impl Registry {
         let mut parts: Vec<Part> = shown
             .filter(|(key, _)| key.id != ResourceId::Cluster)
             .map(|(key, value)| {
-                let digest = peer.said_digest(encode, &key, value);
+                let digest = peer.said_digest(encode, &key, &value);
                 part(key, digest)
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Tests of the registry: what peers and nodes may know, and that a snapshot replaces without a flap.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::prelude::*;
 

@@ -51,7 +51,7 @@ impl Registry {
                 cluster: cluster.clone(),
                 id,
             };
-            if let Some(mut value) = self.feed.get(&key).cloned() {
+            if let Some(mut value) = self.feed.get(&key) {
                 set_created(&mut value, created);
                 self.set_feed(key, Some(value), None);
             }
@@ -64,7 +64,6 @@ impl Registry {
             .feed
             .iter_of(cluster)
             .filter(|(_, value)| matches!(value, Resource::Service(s) if s.export.is_some()))
-            .map(|(key, value)| (key, value.clone()))
             .collect();
         let now = self.now;
         for (key, mut value) in exported {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SharedMap, node::Node};
+use super::{Root, SharedMap, node::Node};
 
 impl<K: Ord, V> SharedMap<K, V> {
     /// The keys that are in one of two maps only, or whose values are not the same, in their order.
@@ -15,7 +15,7 @@ impl<K: Ord, V> SharedMap<K, V> {
         is_same: impl Fn(&V, &V) -> bool + 'a,
     ) -> impl Iterator<Item = &'a K> {
         let mut walk = Walk {
-            sides: [&self.root, &other.root].map(|root| vec![Part::Node(root)]),
+            sides: [self, other].map(|map| map.root.part().into_iter().collect()),
             is_same,
         };
         std::iter::from_fn(move || walk.next())
@@ -93,10 +93,21 @@ fn entry<'a, K, V>(part: Option<&Part<'a, K, V>>) -> Option<&'a (K, V)> {
 fn open<K, V>(rest: &mut Rest<'_, K, V>) {
     match rest.pop() {
         Some(Part::Node(Node::Leaf(entries))) => rest.extend(entries.iter().rev().map(Part::Entry)),
-        Some(Part::Node(Node::Branch(children))) => {
-            rest.extend(children.iter().rev().map(|(_, child)| Part::Node(child)));
+        Some(Part::Node(Node::Branch(branch))) => {
+            let children = branch.children.iter();
+            rest.extend(children.rev().map(|(_, child)| Part::Node(child)));
         }
         Some(Part::Entry(_)) | None => {}
+    }
+}
+
+impl<K, V> Root<K, V> {
+    fn part(&self) -> Option<Part<'_, K, V>> {
+        match self {
+            Self::Empty => None,
+            Self::One(entry) => Some(Part::Entry(entry)),
+            Self::Many(root) => Some(Part::Node(root)),
+        }
     }
 }
 
@@ -112,8 +123,8 @@ impl<K, V> Node<K, V> {
 
     fn height(&self) -> usize {
         let (mut height, mut node) = (0, self);
-        while let Self::Branch(children) = node
-            && let Some((_, first)) = children.first()
+        while let Self::Branch(branch) = node
+            && let Some((_, first)) = branch.children.first()
         {
             (height, node) = (height + 1, first);
         }

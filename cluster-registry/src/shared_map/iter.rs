@@ -18,8 +18,8 @@ impl<'a, K, V> Iter<'a, K, V> {
                     self.leaf = entries.iter();
                     return;
                 }
-                Node::Branch(children) => {
-                    let mut rest = children.iter();
+                Node::Branch(branch) => {
+                    let mut rest = branch.children.iter();
                     let Some((_, child)) = rest.next() else {
                         return;
                     };

@@ -8,15 +8,39 @@ pub(super) const MAX_ENTRIES: usize = 16;
 /// A node of the tree; all leaves are equally deep.
 pub(super) enum Node<K, V> {
     Leaf(Arc<Vec<(K, V)>>),
+    Branch(Arc<Branch<K, V>>),
+}
+
+/// A node with nodes below it.
+pub(super) struct Branch<K, V> {
     /// Each child under a key that none of its own is less than.
-    Branch(Arc<Vec<(K, Self)>>),
+    pub(super) children: Vec<(K, Node<K, V>)>,
+    /// How many entries there are below.
+    len: usize,
+}
+
+/// What setting a key did to a node.
+pub(super) struct Set<K, V> {
+    /// Whether the key is new.
+    is_new: bool,
+    /// The right half of the node if it had to be cut.
+    pub(super) cut: Option<(K, Node<K, V>)>,
 }
 
 impl<K, V> Clone for Node<K, V> {
     fn clone(&self) -> Self {
         match self {
             Self::Leaf(entries) => Self::Leaf(Arc::clone(entries)),
-            Self::Branch(children) => Self::Branch(Arc::clone(children)),
+            Self::Branch(branch) => Self::Branch(Arc::clone(branch)),
+        }
+    }
+}
+
+impl<K: Clone, V> Clone for Branch<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            children: self.children.clone(),
+            len: self.len,
         }
     }
 }
@@ -28,30 +52,44 @@ impl<K, V> Default for Node<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Node<K, V> {
-    /// Sets a key, and returns what it had, and the right half of the node if it had to be cut.
-    pub(super) fn insert(&mut self, key: K, value: V) -> (Option<V>, Option<(K, Self)>) {
+    /// Lets a function change what a key has, or else say what it gets.
+    pub(super) fn set(
+        &mut self,
+        key: K,
+        set: impl FnOnce(Option<&mut V>) -> Option<V>,
+    ) -> Set<K, V> {
         match self {
             Self::Leaf(entries) => {
                 let entries = Arc::make_mut(entries);
-                match entries.binary_search_by(|(own, _)| own.cmp(&key)) {
-                    Ok(at) => (Some(std::mem::replace(&mut entries[at].1, value)), None),
-                    Err(at) => {
-                        let right = place(entries, at, (key, value));
-                        let right = right.map(|(key, right)| (key, Self::Leaf(Arc::new(right))));
-                        (None, right)
-                    }
-                }
+                let found = entries.binary_search_by(|(own, _)| own.cmp(&key));
+                let value = match found {
+                    Ok(at) => set(Some(&mut entries[at].1)),
+                    Err(_) => set(None),
+                };
+                let (Err(at), Some(value)) = (found, value) else {
+                    let (is_new, cut) = (false, None);
+                    return Set { is_new, cut };
+                };
+                let right = place(entries, at, (key, value));
+                let cut = right.map(|(key, right)| (key, Self::Leaf(Arc::new(right))));
+                Set { is_new: true, cut }
             }
-            Self::Branch(children) => {
-                let at = child_of(children, &key);
-                let children = Arc::make_mut(children);
-                if key < children[at].0 {
-                    children[at].0 = key.clone();
+            Self::Branch(branch) => {
+                let branch = Arc::make_mut(branch);
+                let at = child_of(&branch.children, &key);
+                let (first, child) = &mut branch.children[at];
+                if key < *first {
+                    *first = key.clone();
                 }
-                let (old, cut) = children[at].1.insert(key, value);
-                let right = cut.and_then(|cut| place(children, at + 1, cut));
-                let right = right.map(|(key, right)| (key, Self::Branch(Arc::new(right))));
-                (old, right)
+                let Set { is_new, cut } = child.set(key, set);
+                branch.len += usize::from(is_new);
+                let right = cut.and_then(|cut| place(&mut branch.children, at + 1, cut));
+                let cut = right.map(|(key, right)| {
+                    let right = Self::branch(right);
+                    branch.len -= right.len();
+                    (key, right)
+                });
+                Set { is_new, cut }
             }
         }
     }
@@ -62,10 +100,12 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
                 let at = entries.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
                 Some(Arc::make_mut(entries).remove(at).1)
             }
-            Self::Branch(children) => {
-                let at = child_of(children, key);
-                let children = Arc::make_mut(children);
+            Self::Branch(branch) => {
+                let at = child_of(&branch.children, key);
+                let branch = Arc::make_mut(branch);
+                let children = &mut branch.children;
                 let old = children.get_mut(at)?.1.remove(key);
+                branch.len -= usize::from(old.is_some());
                 if children[at].1.count() == 0 {
                     children.remove(at);
                 } else if !join(children, at) && at > 0 {
@@ -78,17 +118,31 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    pub(super) fn first_key(&self) -> Option<&K> {
+    pub(super) fn branch(children: Vec<(K, Self)>) -> Self {
+        let len = children.iter().map(|(_, child)| child.len()).sum();
+        Self::Branch(Arc::new(Branch { children, len }))
+    }
+
+    /// How many entries it holds.
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Leaf(entries) => entries.first().map(|(key, _)| key),
-            Self::Branch(children) => children.first().map(|(key, _)| key),
+            Self::Leaf(entries) => entries.len(),
+            Self::Branch(branch) => branch.len,
         }
     }
 
+    pub(super) fn first_key(&self) -> Option<&K> {
+        match self {
+            Self::Leaf(entries) => entries.first().map(|(key, _)| key),
+            Self::Branch(branch) => branch.children.first().map(|(key, _)| key),
+        }
+    }
+
+    /// How many entries or children it has itself.
     pub(super) fn count(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
-            Self::Branch(children) => children.len(),
+            Self::Branch(branch) => branch.children.len(),
         }
     }
 }
@@ -149,7 +203,9 @@ fn join<K: Clone, V: Clone>(children: &mut Vec<(K, Node<K, V>)>, at: usize) -> b
             Arc::make_mut(left).extend(right.iter().cloned());
         }
         (Node::Branch(left), Node::Branch(right)) => {
-            Arc::make_mut(left).extend(right.iter().cloned());
+            let left = Arc::make_mut(left);
+            left.children.extend(right.children.iter().cloned());
+            left.len += right.len;
         }
         // All leaves are equally deep.
         (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => return false,

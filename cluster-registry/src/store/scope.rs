@@ -174,7 +174,6 @@ mod tests {
             let wanted: BTreeMap<Key, Resource> = store
                 .iter()
                 .filter(|(key, _)| scope.contains(key))
-                .map(|(key, value)| (key, value.clone()))
                 .collect();
             prop_assert_eq!(known, wanted);
         }

@@ -8,6 +8,16 @@ const CHUNK: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SlotId(u32);
 
+impl SlotId {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// The slab.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -15,14 +25,16 @@ pub(super) struct Slab<T> {
     free: Vec<SlotId>,
 }
 
-impl<T> Slab<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
         Self {
             chunks: Vec::new(),
             free: Vec::new(),
         }
     }
+}
 
+impl<T> Slab<T> {
     /// Keeps a value, and returns its number.
     pub(super) fn insert(&mut self, value: T) -> SlotId {
         if let Some(id) = self.free.pop() {
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_removed_values_number_is_given_anew() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::default();
         let ids: Vec<SlotId> = (0..3000).map(|n| slab.insert(n)).collect();
 
         assert_eq!(slab.remove(ids[1500]), Some(1500));

@@ -185,7 +185,93 @@ fn a_service_of_many_endpoints_keeps_their_order_as_it_grows_and_shrinks() {
         store.delete(key, None);
     }
     store.compact(store.cursor().revision);
-    assert_eq!(store.index.iter().count(), 0);
+    assert_eq!(store.table.iter().count(), 0);
+}
+
+#[test]
+fn a_reader_resumes_from_any_revision_however_often_the_log_was_swept() {
+    let mut store = Store::new(EPOCH);
+    let mut newest: BTreeMap<Key, Revision> = BTreeMap::new();
+    let mut cursors = vec![store.cursor()];
+    for n in 0..20_000usize {
+        // Some keys hardly ever change, so that old marks remain between those that are swept out.
+        let number = if n % 97 == 0 { n } else { n % 200 };
+        let address = ip(&format!("10.{}.{}.1", number / 256 % 256, number % 256));
+        let key = key("east", ResourceId::Endpoint(shop("web"), address));
+        let is_ready = newest.get(&key).is_some_and(|at| at.0 % 2 == 0);
+        if let Some(at) = store.put(key.clone(), endpoint(is_ready).into(), None) {
+            newest.insert(key, at);
+        }
+        if n % 500 == 0 {
+            cursors.push(store.cursor());
+        }
+    }
+
+    for cursor in cursors {
+        let mut expected: Vec<(Revision, &Key)> = newest
+            .iter()
+            .map(|(key, at)| (*at, key))
+            .filter(|(at, _)| *at > cursor.revision)
+            .collect();
+        expected.sort_unstable();
+        let batch = store.changes_after(Some(cursor), usize::MAX).unwrap();
+        let found: Vec<(Revision, &Key)> =
+            batch.changes.iter().map(|c| (c.revision, &c.key)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn thousands_of_services_that_come_and_go_in_any_order_are_walked_in_order() {
+    let mut store = Store::new(EPOCH);
+    let mut model = BTreeMap::new();
+    let ids = |n: u32| {
+        let name = shop(&format!("s{}", n.wrapping_mul(7919) % 2000));
+        let v4 = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
+        let v6 = ip(&format!("fd00::{n:x}"));
+        [
+            ResourceId::Service(name.clone()),
+            ResourceId::Endpoint(name.clone(), v6),
+            ResourceId::Endpoint(name, v4),
+        ]
+    };
+    for n in 0..6000 {
+        for id in ids(n % 2000) {
+            let key = key(if n % 2 == 0 { "east" } else { "west" }, id);
+            assert_eq!(store.seek(&key), model.contains_key(&key));
+            // The second round takes most away, and the third brings them back.
+            if (2000..4000).contains(&n) && n % 9 != 0 {
+                store.delete(&key, None);
+                model.remove(&key);
+                continue;
+            }
+            let value = if matches!(key.id, ResourceId::Service(_)) {
+                Resource::from(service(&[], true, true))
+            } else {
+                Resource::from(endpoint(true))
+            };
+            store.put(key.clone(), value.clone(), None);
+            model.insert(key, value);
+        }
+        if n == 3000 || n == 4500 {
+            store.compact(store.cursor().revision);
+            assert!(store.iter().eq(model.clone()));
+        }
+    }
+
+    assert!(store.iter().eq(model.clone()));
+    for (n, from) in model.keys().enumerate().step_by(457) {
+        let range = KeyRange {
+            from: Some(from.clone()),
+            until: None,
+        };
+        let rest = model
+            .iter()
+            .skip(n)
+            .map(|(key, value)| (key.clone(), value.clone()));
+        assert!(store.range(&range).eq(rest));
+        assert_eq!(store.get(from).as_ref(), model.get(from));
+    }
 }
 
 proptest! {
@@ -221,10 +307,7 @@ proptest! {
                     prop_assert!(store.tombstones() <= limit);
                 }
             }
-            let held: Vec<(Key, Resource)> = store
-                .iter()
-                .map(|(key, value)| (key, value.clone()))
-                .collect();
+            let held: Vec<(Key, Resource)> = store.iter().collect();
             prop_assert!(held.iter().map(|(key, value)| (key, value)).eq(model.iter()));
             prop_assert_eq!(store.tombstones(), store.keys - held.len());
         }

@@ -1,21 +1,22 @@
 //! The addresses at which a cluster's endpoints serve, and how many do at each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
 
 use super::decrement;
+use crate::sorted::Sorted;
 
 /// The addresses of one cluster; nearly all are those of one endpoint, so that only the others have a count.
 ///
 /// They are kept as numbers: there are as many as endpoints, and numbers compare in one step.
 #[derive(Debug, Default)]
 pub(super) struct Served {
-    v4: BTreeSet<u32>,
-    v6: BTreeSet<u128>,
+    v4: Sorted<u32>,
+    v6: Sorted<u128>,
     /// How many endpoints there are beyond the first.
     more: BTreeMap<IpAddr, usize>,
 }
@@ -23,8 +24,8 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn add(&mut self, address: IpAddr) {
         let is_first = match address {
-            IpAddr::V4(address) => self.v4.insert(address.to_bits()),
-            IpAddr::V6(address) => self.v6.insert(address.to_bits()),
+            IpAddr::V4(address) => insert(&mut self.v4, address.to_bits()),
+            IpAddr::V6(address) => insert(&mut self.v6, address.to_bits()),
         };
         if !is_first {
             *self.more.entry(address).or_default() += 1;
@@ -38,8 +39,8 @@ impl Served {
             return false;
         }
         match address {
-            IpAddr::V4(address) => self.v4.remove(&address.to_bits()),
-            IpAddr::V6(address) => self.v6.remove(&address.to_bits()),
+            IpAddr::V4(address) => remove(&mut self.v4, address.to_bits()),
+            IpAddr::V6(address) => remove(&mut self.v6, address.to_bits()),
         }
     }
 
@@ -47,16 +48,40 @@ impl Served {
     pub(super) fn first_in(&self, range: &IpNet) -> Option<IpAddr> {
         match range {
             IpNet::V4(range) => {
-                let range = range.network().to_bits()..=range.broadcast().to_bits();
-                let first = self.v4.range(range).next();
-                first.map(|bits| Ipv4Addr::from_bits(*bits).into())
+                let (first, last) = (range.network().to_bits(), range.broadcast().to_bits());
+                let first = self.v4.iter_from(|own| own < first).next();
+                let first = first.filter(|first| *first <= last);
+                first.map(|bits| Ipv4Addr::from_bits(bits).into())
             }
             IpNet::V6(range) => {
-                let range = range.network().to_bits()..=range.broadcast().to_bits();
-                let first = self.v6.range(range).next();
-                first.map(|bits| Ipv6Addr::from_bits(*bits).into())
+                let (first, last) = (range.network().to_bits(), range.broadcast().to_bits());
+                let first = self.v6.iter_from(|own| own < first).next();
+                let first = first.filter(|first| *first <= last);
+                first.map(|bits| Ipv6Addr::from_bits(bits).into())
             }
         }
+    }
+}
+
+/// Adds a value, and returns whether it is new.
+fn insert<T: Copy + Ord>(values: &mut Sorted<T>, value: T) -> bool {
+    match values.find(|own| own.cmp(&value)) {
+        Ok(_) => false,
+        Err(place) => {
+            values.insert_at(place, value);
+            true
+        }
+    }
+}
+
+/// Removes a value, and returns whether it was there.
+fn remove<T: Copy + Ord>(values: &mut Sorted<T>, value: T) -> bool {
+    match values.find(|own| own.cmp(&value)) {
+        Ok(place) => {
+            values.remove_at(place);
+            true
+        }
+        Err(_) => false,
     }
 }
 

@@ -222,10 +222,7 @@ impl Pair {
         let shown = self.registry.feed().iter_of(&west);
         let is_undisputed =
             |key: &Key| matches!(key.id, ResourceId::Service(_) | ResourceId::Endpoint(..));
-        shown
-            .filter(|(key, _)| is_undisputed(key))
-            .map(|(key, value)| (key, value.clone()))
-            .collect()
+        shown.filter(|(key, _)| is_undisputed(key)).collect()
     }
 
     fn created(&self) -> Timestamp {

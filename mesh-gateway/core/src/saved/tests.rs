@@ -20,11 +20,7 @@ fn a_state_comes_back_as_it_was_without_control_states() {
     let saved = read(&written(&store, 2), &name("east")).unwrap();
 
     let control = |key: &Key| key.id == ResourceId::Cluster;
-    let wanted: BTreeMap<Key, Resource> = store
-        .iter()
-        .filter(|(key, _)| !control(key))
-        .map(|(key, value)| (key, value.clone()))
-        .collect();
+    let wanted: BTreeMap<Key, Resource> = store.iter().filter(|(key, _)| !control(key)).collect();
     assert_eq!(saved.resources, wanted);
     assert_eq!(saved.links, links());
 }

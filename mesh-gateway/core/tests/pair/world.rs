@@ -191,7 +191,7 @@ impl World {
         let end = self.end_mut(side);
         let mut store = Store::new(Epoch(epoch));
         for (key, value) in end.store.iter() {
-            store.put(key.clone(), value.clone(), None);
+            store.put(key, value, None);
         }
         *end = End {
             features: end.features,

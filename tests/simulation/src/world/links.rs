@@ -85,7 +85,7 @@ impl World {
         for (id, value) in shown {
             if reading.knows(history, &id).is_none() {
                 // What is shown may not be as it was said; then nothing is known of what was.
-                drop(reading.note(history, &id, Some(value)));
+                drop(reading.note(history, &id, Some(&value)));
             }
         }
     }

@@ -124,7 +124,6 @@ fn remains_of(gateway: &Gateway) -> Remains {
         let remembered = Remembered {
             resources: known
                 .filter(|(key, _)| key.id != ResourceId::Cluster)
-                .map(|(key, value)| (key, value.clone()))
                 .collect(),
             progress: peer
                 .holding
