@@ -5,6 +5,7 @@
 
 pub mod mtu;
 pub mod offload;
+pub mod pacing;
 pub mod rotation;
 pub mod succession;
 

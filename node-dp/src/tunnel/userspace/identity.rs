@@ -11,6 +11,7 @@ use gotatun::{
     packet::WgHandshakeInit,
     x25519,
 };
+use node_dp_core::tunnel::pacing::RETRY;
 
 use super::{
     super::{
@@ -21,11 +22,7 @@ use super::{
     table::TableChange,
 };
 
-/// Until an unanswered handshake is repeated, with the share of it that spreads many peers' repetitions.
-///
-/// The protocol's five seconds spare a busy responder; one second stays far below the 50 a second at which the kernel's
-/// WireGuard begins to ignore a peer.
-const HANDSHAKE_RETRY: Duration = Duration::from_secs(1);
+/// What spreads the first repetitions of many peers' handshakes.
 const HANDSHAKE_JITTER: Duration = Duration::from_millis(333);
 
 /// Handshakes a second from one address above which cookies are asked for.
@@ -90,10 +87,7 @@ impl Identity {
             self.indices.clone(),
             Arc::clone(&self.limiter),
         );
-        protocol.dangerously_set_timer_params(TimerParams {
-            rekey_timeout: HANDSHAKE_RETRY..=HANDSHAKE_RETRY + HANDSHAKE_JITTER,
-            ..TimerParams::default()
-        });
+        protocol.dangerously_set_timer_params(usual_timers());
         protocol
     }
 
@@ -109,10 +103,29 @@ impl Identity {
             protocol: self.protocol(key, config.is_used),
             former: None,
             bytes_before: (0, 0),
+            calls: 0,
             endpoint: config.endpoint,
             allowed_ips: config.allowed_ips.into_iter().collect(),
         }
     }
+}
+
+/// The protocol's timers, but for how long a handshake waits for its answer.
+fn timers(retry: Duration, jitter: Duration) -> TimerParams {
+    TimerParams {
+        rekey_timeout: retry..=retry + jitter,
+        ..TimerParams::default()
+    }
+}
+
+/// The timers of a peer that has answered, or was never called.
+pub(super) fn usual_timers() -> TimerParams {
+    timers(RETRY, HANDSHAKE_JITTER)
+}
+
+/// The timers of one that is called again in so long if it has not answered by then.
+pub(super) fn paced_timers(wait: Duration) -> TimerParams {
+    timers(wait, Duration::ZERO)
 }
 
 /// Seconds between keepalives.

@@ -19,7 +19,7 @@ use gotatun::{
 };
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
-use node_dp_core::tunnel::offload::InnerPacket;
+use node_dp_core::tunnel::{offload::InnerPacket, pacing::Pacing};
 
 use super::{
     super::PeerStats,
@@ -27,6 +27,12 @@ use super::{
     outbox::Outbox,
     peer::{Peer, Succession},
 };
+
+mod message;
+#[cfg(test)]
+mod tests;
+
+use message::{note_call, send};
 
 /// How long a session with a former key can last (WireGuard's `REJECT_AFTER_TIME`).
 const FORMER_LIFETIME: Duration = Duration::from_secs(180);
@@ -65,6 +71,8 @@ pub(super) struct PeerTable {
     latest: Option<(IpAddr, Option<PeerId>)>,
     /// The peer whose timers are due next.
     cursor: usize,
+    /// When silent peers are called again.
+    pacing: Pacing,
 }
 
 impl PeerTable {
@@ -79,6 +87,7 @@ impl PeerTable {
             by_address: IpNetworkTable::new(),
             latest: None,
             cursor: 0,
+            pacing: Pacing::default(),
         }
     }
 
@@ -176,6 +185,7 @@ impl PeerTable {
             if let Some(peer) = peer {
                 peer.forget_former();
                 peer.former = Some(mem::replace(&mut peer.protocol, protocol));
+                peer.calls = 0;
             }
         }
     }
@@ -223,6 +233,7 @@ impl PeerTable {
         };
         let packet = Packet::from_bytes(packet);
         if let Some(message) = peer.protocol.handle_outgoing_packet(packet, None) {
+            note_call(&message, peer, &mut self.pacing);
             send(message, id, peer.endpoint, &mut self.by_index, outbox);
         }
     }
@@ -257,6 +268,7 @@ impl PeerTable {
             TunnResult::Done | TunnResult::Err(_) => None,
             TunnResult::WriteToNetwork(reply) => {
                 peer.endpoint = from;
+                peer.note_heard();
                 send(reply, id, from, &mut self.by_index, outbox);
                 // What waited for the session goes out with its first message.
                 let mut mtu = MtuWatcher::new(mtu);
@@ -267,6 +279,9 @@ impl PeerTable {
             }
             TunnResult::WriteToTunnel(mut packet) => {
                 peer.endpoint = from;
+                if !is_former {
+                    peer.note_heard();
+                }
                 let mut packet = mem::take(packet.buf_mut());
                 let inner = InnerPacket::parse(&packet).ok()?;
                 if self.holder(inner.source) != Some(id) {
@@ -310,6 +325,7 @@ impl PeerTable {
             };
             // An error says that a handshake was given up, which the next packet for the peer begins anew.
             if let Ok(Some(message)) = peer.protocol.update_timers() {
+                note_call(&message, peer, &mut self.pacing);
                 send(message, id, peer.endpoint, &mut self.by_index, outbox);
             }
         }
@@ -338,26 +354,6 @@ impl PeerTable {
             })
             .collect()
     }
-}
-
-/// Puts a message on its way, and notes the number that answers to a handshake will carry.
-fn send(
-    message: WgKind,
-    id: PeerId,
-    to: SocketAddr,
-    by_index: &mut HashMap<u32, PeerId>,
-    outbox: &mut Outbox,
-) {
-    match &message {
-        WgKind::HandshakeInit(message) => {
-            by_index.insert(message.sender_idx.get(), id);
-        }
-        WgKind::HandshakeResp(message) => {
-            by_index.insert(message.sender_idx.get(), id);
-        }
-        WgKind::CookieReply(_) | WgKind::Data(_) => {}
-    }
-    outbox.push(message.into(), to);
 }
 
 fn network(prefix: &IpNet) -> ip_network::IpNetwork {
