@@ -47,4 +47,6 @@ pub struct Tunnel {
     pub probe_address: IpAddr,
     /// The key that will take the other's place, from when the node will use it: its peers take its handshakes already.
     pub next_public_key: Option<PublicKey>,
+    /// Whether the other nodes of its own cluster shall reach its pods through the tunnel as well.
+    pub within_cluster: bool,
 }

@@ -85,6 +85,7 @@ pub(crate) fn tunnel(seed: u8) -> Tunnel {
         probe_port: 4701,
         probe_address: ip(&format!("fd00::{seed:x}")),
         next_public_key: None,
+        within_cluster: false,
     }
 }
 

@@ -19,7 +19,7 @@ use cluster_registry::{
     node::PublicKey,
 };
 use node_dp::tunnel::{self, Mode, Tunnel, TunnelConfig};
-use node_dp_core::tunnel::WantedPeer;
+use node_dp_core::tunnel::{WantedPeer, inside::InsidePlan};
 
 /// How often one peer is changed to measure that, and how long is waited in between.
 const CHANGES: u32 = 20;
@@ -95,6 +95,7 @@ fn main() -> anyhow::Result<()> {
             port: args.port,
             mtu: args.mtu,
             private_key,
+            only: BTreeSet::new(),
         };
         let mut tunnel = Tunnel::open(config).await?;
         let mut peers = BTreeMap::new();
@@ -127,7 +128,9 @@ async fn configure(
         .flat_map(|peer| peer.allowed_ips.iter().copied())
         .collect();
     let start = Instant::now();
-    tunnel.set_routes(&routes).await?;
+    tunnel
+        .set_routes(&routes, &InsidePlan::default())
+        .await?;
     tunnel.configure(peers).await?;
     Ok(start.elapsed().as_secs_f64())
 }

@@ -38,7 +38,10 @@ use mesh_link::{
         start_instance,
     },
 };
-use node_dp_core::{probe_address::probe_address, tunnel::Tunnels};
+use node_dp_core::{
+    probe_address::probe_address,
+    tunnel::{Tunnels, inside::Inside},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -49,7 +52,7 @@ use crate::{
     announce::Announce,
     config::Config,
     datapath::{Datapath, DatapathConfig, Feature},
-    device::{Device, DeviceSettings, Keys, StatusRequest},
+    device::{Device, DeviceSettings, Guard, Keys, StatusRequest},
     metrics::Metrics,
     reconcile::{Inputs, Outputs, Reconcile, Snapshot, TunnelSide},
     status::StatusSource,
@@ -104,10 +107,12 @@ struct Opened {
     healthz: Option<TcpListener>,
     datapath: Datapath,
     tunnel: Option<(DeviceSettings, Tunnel)>,
+    guard: Guard,
 }
 
 impl Opened {
     async fn open(config: &Config) -> anyhow::Result<Self> {
+        let guard = stand_guard(config).await?;
         let credentials = load_credentials(config)?;
         let key =
             tunnel::load_or_create_key(&config.state_dir).context("loading the node's key")?;
@@ -130,6 +135,7 @@ impl Opened {
             healthz,
             datapath,
             tunnel: open_tunnel(config, &key).await?,
+            guard,
         })
     }
 
@@ -141,12 +147,14 @@ impl Opened {
             probe_port: config.probe_port,
             probe_address: IpAddr::V6(probe_address(&self.public_key)),
             next_public_key: None,
+            within_cluster: config.encrypt_within_cluster == Inside::Nodes,
         })
     }
 
     fn tunnel_side(&self, config: &Config) -> Option<TunnelSide> {
         self.tunnel.as_ref().map(|(_, tunnel)| TunnelSide {
-            tunnels: Tunnels::new(config.cluster.clone(), config.node.clone(), self.public_key),
+            tunnels: Tunnels::new(config.cluster.clone(), config.node.clone(), self.public_key)
+                .encrypting(config.encrypt_within_cluster),
             dies_with_agent: tunnel.implementation() == Implementation::Userspace,
         })
     }
@@ -163,6 +171,7 @@ async fn start(
     let (tasks, metrics) = (TaskTracker::new(), Metrics::default());
 
     let (plan_tx, plan) = watch::channel(None);
+    let (routed_tx, routed) = watch::channel(None);
     let (targets_tx, targets) = watch::channel(Arc::default());
     let (paths_tx, paths) = watch::channel(crate::probe::Paths::new());
     let (reports_tx, reports) = mpsc::channel(REPORT_DEPTH);
@@ -173,6 +182,7 @@ async fn start(
     let inputs = Inputs {
         reports,
         paths,
+        routed,
         requests,
         shutdown: shutdown.clone(),
     };
@@ -200,6 +210,9 @@ async fn start(
             rotations,
             settings,
             plan,
+            routed: routed_tx,
+            guard: opened.guard,
+            metrics: metrics.tunnel.clone(),
             targets,
             paths: paths_tx,
             requests: device_requests,
@@ -254,6 +267,16 @@ fn load_credentials(config: &Config) -> anyhow::Result<Credentials> {
     Ok(credentials)
 }
 
+/// Before anything else: whatever takes its time afterwards, what was refused is refused.
+async fn stand_guard(config: &Config) -> anyhow::Result<Guard> {
+    let guard = Guard::load(&config.state_dir);
+    if config.tunnel.is_some() {
+        let stands = guard.stand(&config.tunnel_only).await;
+        stands.context("refusing what only tunnels may carry")?;
+    }
+    Ok(guard)
+}
+
 async fn open_tunnel(
     config: &Config,
     key: &tunnel::PrivateKey,
@@ -267,6 +290,7 @@ async fn open_tunnel(
         port: config.wireguard_port,
         mtu: config.tunnel_mtu,
         key: key.clone(),
+        only: config.tunnel_only.clone(),
         probe_port: config.probe_port,
         probe: config.probe,
         node: config.node.clone(),

@@ -1,25 +1,29 @@
 //! The agent's flags, and what they come to once checked.
 
+mod error;
 mod shown;
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use certs::identity::{ParseIdError, TrustDomain};
+use certs::identity::TrustDomain;
 use clap::Parser;
 use cluster_registry::{
-    link::{ParseAddressError, PeerAddress},
+    link::PeerAddress,
     name::{ClusterName, NodeName},
 };
+use ipnet::IpNet;
 use isthmus_daemon::{duration, telemetry::LogFormat};
-use node_dp_core::probe::ProbeConfig;
+use node_dp_core::{probe::ProbeConfig, tunnel::inside::Inside};
 
 use crate::tunnel;
+
+pub use error::ConfigError;
 
 /// The shortest lifetime of a tunnel's key.
 const SHORTEST_KEY_LIFETIME: Duration = Duration::from_secs(60);
@@ -94,6 +98,23 @@ pub struct Args {
     /// Which WireGuard carries traffic between clusters: auto, kernel, userspace, or off for none.
     #[arg(long, env = "ISTHMUS_TUNNEL", default_value = "auto")]
     pub tunnel: String,
+    /// What goes through tunnels within the cluster too: off, or nodes for all that pods send to pods of other nodes.
+    #[arg(
+        long,
+        env = "ISTHMUS_ENCRYPT_WITHIN_CLUSTER",
+        value_name = "WHAT",
+        default_value = "off"
+    )]
+    pub encrypt_within_cluster: String,
+    /// Ranges of other clusters' pods that lead into the tunnel or nowhere, even before the agent has heard of them; several
+    /// are separated by commas.
+    #[arg(
+        long,
+        env = "ISTHMUS_TUNNEL_ONLY",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub tunnel_only: Vec<IpNet>,
     /// The name of the tunnel device.
     #[arg(
         long,
@@ -207,6 +228,10 @@ pub struct Config {
     pub tunnel_addresses: BTreeSet<IpAddr>,
     /// Which tunnels; `None` for none.
     pub tunnel: Option<tunnel::Mode>,
+    /// What goes through tunnels within the cluster.
+    pub encrypt_within_cluster: Inside,
+    /// Ranges that lead into the tunnel or nowhere.
+    pub tunnel_only: BTreeSet<IpNet>,
     /// The name of the tunnel device.
     pub tunnel_device: String,
     /// The MTU inside the tunnel.
@@ -231,37 +256,6 @@ pub struct Config {
     pub shutdown_deadline: Duration,
 }
 
-/// Why flags make no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A flag that is needed is not there.
-    #[error("--{0} is needed")]
-    Missing(&'static str),
-    /// The trust domain is not one.
-    #[error("--trust-domain")]
-    TrustDomain(#[from] ParseIdError),
-    /// A gateway's address is none.
-    #[error("--gateway {0}: write ADDRESS:PORT or NAME:PORT")]
-    Gateway(String, #[source] ParseAddressError),
-    /// The tunnel mode is not one.
-    #[error("--tunnel {0}: write auto, kernel, userspace or off")]
-    Tunnel(String),
-    /// The lifetime is too short for keys to be announced.
-    #[error(
-        "--tunnel-key-lifetime must be at least a minute, as a key is announced before it is used, or 0s"
-    )]
-    TunnelKeyLifetime,
-    /// The interval is zero.
-    #[error("--probe-interval must be longer than nothing")]
-    ProbeInterval,
-    /// The mounts could not be read.
-    #[error("cannot read /proc/mounts to find the cgroup2 mount")]
-    Mounts(#[source] io::Error),
-    /// No cgroup v2 hierarchy is mounted.
-    #[error("no cgroup2 is mounted: mount one, or name one with --cgroup")]
-    NoCgroup2,
-}
-
 fn parse_gateway(text: &str) -> Result<PeerAddress, ConfigError> {
     text.parse()
         .map_err(|error| ConfigError::Gateway(text.to_owned(), error))
@@ -282,6 +276,11 @@ impl TryFrom<Args> for Config {
         if args.probe_interval.is_zero() {
             return Err(ConfigError::ProbeInterval);
         }
+        let tunnel = parse_tunnel(&args.tunnel)?;
+        let encrypt_within_cluster = args.encrypt_within_cluster.parse()?;
+        if tunnel.is_none() && encrypt_within_cluster != Inside::Off {
+            return Err(ConfigError::NoTunnel);
+        }
         let cgroup = match args.cgroup {
             Some(cgroup) => cgroup,
             None => cgroup2_mount()?,
@@ -299,7 +298,9 @@ impl TryFrom<Args> for Config {
             cgroup,
             devices: args.device,
             tunnel_addresses: args.tunnel_address.into_iter().collect(),
-            tunnel: parse_tunnel(&args.tunnel)?,
+            tunnel,
+            encrypt_within_cluster,
+            tunnel_only: args.tunnel_only.iter().map(IpNet::trunc).collect(),
             tunnel_device: args.tunnel_device,
             tunnel_mtu: args.tunnel_mtu,
             tunnel_key_lifetime: parse_lifetime(args.tunnel_key_lifetime)?,

@@ -3,12 +3,14 @@
 //! It is a task of its own so that slow netlink never holds up a write to the maps.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use cluster_registry::name::NodeName;
+use ipnet::IpNet;
 use node_dp_core::{
     probe::{ProbeConfig, Prober},
     tunnel::TunnelPlan,
@@ -21,14 +23,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod counts;
+mod guard;
 mod keys;
 mod status;
 
 use crate::{
+    metrics::TunnelMetrics,
     probe::{BindError, PathStatus, Paths, ProbeSocket, ProbeTask, Targets},
-    tunnel::{Mode, OpenError, PrivateKey, Tunnel, TunnelConfig},
+    tunnel::{self, Mode, OpenError, PrivateKey, Tunnel, TunnelConfig},
 };
 
+pub(crate) use guard::Guard;
 pub(crate) use keys::Keys;
 
 /// How long after a failure to try again.
@@ -54,6 +60,8 @@ pub(crate) struct DeviceSettings {
     pub(crate) mtu: u16,
     /// The node's key.
     pub(crate) key: PrivateKey,
+    /// Ranges that lead into the tunnel or nowhere.
+    pub(crate) only: BTreeSet<IpNet>,
     /// The UDP port of probes.
     pub(crate) probe_port: u16,
     /// How to probe.
@@ -71,6 +79,7 @@ impl DeviceSettings {
             port: self.port,
             mtu: self.mtu,
             private_key: self.key.clone(),
+            only: self.only.clone(),
         };
         let tunnel = Tunnel::open(config).await?;
         tracing::info!(
@@ -92,6 +101,10 @@ pub(crate) struct Device {
     pub(crate) settings: DeviceSettings,
     /// What it shall carry; `None` until that is known, and what an adopted device carries stays.
     pub(crate) plan: watch::Receiver<Option<Arc<TunnelPlan>>>,
+    /// The plan that the routes follow.
+    pub(crate) routed: watch::Sender<Option<Arc<TunnelPlan>>>,
+    /// What is known of the ranges to refuse when the node starts again.
+    pub(crate) guard: Guard,
     /// Whom to probe.
     pub(crate) targets: watch::Receiver<Arc<Targets>>,
     /// What the probes say.
@@ -102,6 +115,8 @@ pub(crate) struct Device {
     pub(crate) keys: Keys,
     /// Who wants another key now.
     pub(crate) rotations: mpsc::Receiver<()>,
+    /// What is told of the tunnels.
+    pub(crate) metrics: TunnelMetrics,
     /// Ends the task.
     pub(crate) shutdown: CancellationToken,
 }
@@ -178,6 +193,8 @@ impl Device {
         let mut retry_at = None;
         let mut follow = interval(FOLLOW);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut count = interval(counts::INTERVAL);
+        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let key_due = self.keys.poll_timeout().map(Instant::from_std);
             tokio::select! {
@@ -193,6 +210,7 @@ impl Device {
                         tracing::warn!(%error, "it cannot be seen which keys peers use");
                     }
                 }
+                _ = count.tick() => self.count(tunnel).await,
                 Some(()) = self.rotations.recv() => self.keys.handle_request(),
                 () = wait(key_due) => match self.keys.step(tunnel, &mut self.settings).await {
                     Ok(false) => {}
@@ -225,7 +243,10 @@ impl Device {
     async fn apply(&mut self, tunnel: &mut Tunnel) -> Option<Instant> {
         let plan = self.plan.borrow_and_update().clone()?;
         // Routes first: a packet for a peer that is yet to come must find the device, not the way out in clear.
-        let routes = tunnel.set_routes(&plan.routes).await;
+        let routes = tunnel.set_routes(&plan.routes, &plan.inside).await;
+        if routes.is_ok() {
+            self.note_routed(&plan);
+        }
         let peers = tunnel.configure(&plan.peers).await;
         let mut retry_at = None;
         match routes {
@@ -247,6 +268,26 @@ impl Device {
         retry_at
     }
 
+    /// The routes of a plan stand.
+    fn note_routed(&mut self, plan: &Arc<TunnelPlan>) {
+        self.routed.send_replace(Some(Arc::clone(plan)));
+        self.guard.keep(plan);
+    }
+
+    /// Refuses what is for the ranges of a plan that comes while there is no device.
+    async fn refuse(&mut self) {
+        let Some(plan) = self.plan.borrow_and_update().clone() else {
+            return;
+        };
+        match tunnel::guard(&plan.routes, &plan.inside).await {
+            Ok(()) => self.note_routed(&plan),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                tracing::error!(error = format!("{error:#}"), "routes are not as planned");
+            }
+        }
+    }
+
     /// Without the device no cluster can be reached through it.
     fn mark_lost(&self) {
         let targets = Arc::clone(&self.targets.borrow());
@@ -262,6 +303,7 @@ impl Device {
 
     async fn reopen(&mut self) -> Option<Tunnel> {
         loop {
+            self.refuse().await;
             match self.settings.open().await {
                 Ok(tunnel) => return Some(tunnel),
                 Err(error) => {
@@ -271,6 +313,7 @@ impl Device {
             }
             tokio::select! {
                 () = sleep(RETRY) => {}
+                Ok(()) = self.plan.changed() => {}
                 () = self.shutdown.cancelled() => return None,
             }
         }

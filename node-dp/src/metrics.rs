@@ -1,5 +1,7 @@
 //! The agent's metrics.
 
+mod tunnel;
+
 use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use cluster_registry::name::ClusterName;
@@ -9,6 +11,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+pub(crate) use tunnel::TunnelMetrics;
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -32,6 +36,8 @@ pub(crate) struct Metrics {
     services: Gauge,
     backends: Gauge,
     drops: Family<Labels<1>, Counter<u64, AtomicU64>>,
+    /// Of the tunnels.
+    pub(crate) tunnel: TunnelMetrics,
 }
 
 impl Metrics {
@@ -90,6 +96,7 @@ impl Metrics {
             "Connections and datagrams that were not served in full, by reason",
             self.drops.clone(),
         );
+        self.tunnel.register(registry);
     }
 
     /// A new verdict was given.

@@ -6,6 +6,7 @@
 
 mod heal;
 mod maps;
+mod routed;
 mod rule;
 mod session;
 mod snapshot;
@@ -79,6 +80,8 @@ pub(crate) struct Inputs {
     pub(crate) reports: mpsc::Receiver<Report>,
     /// The probes.
     pub(crate) paths: watch::Receiver<Paths>,
+    /// The plan that the node's routes follow.
+    pub(crate) routed: watch::Receiver<Option<Arc<TunnelPlan>>>,
     /// Who asks for the status.
     pub(crate) requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
     /// Ends the task.
@@ -120,6 +123,8 @@ pub(crate) struct Reconcile<M> {
     dirty: BTreeMap<ServiceName, Option<TraceContext>>,
     needs_sweep: bool,
     plan: Arc<TunnelPlan>,
+    /// Until when services wait for the routes that the plan asks for.
+    routes_by: Option<Instant>,
     problems: BTreeSet<(ServiceName, Problem)>,
     /// What is still to be told of.
     gone: Gone,
@@ -162,6 +167,7 @@ impl<M: Maps> Reconcile<M> {
             dirty: BTreeMap::new(),
             needs_sweep: false,
             plan: Arc::default(),
+            routes_by: None,
             problems: BTreeSet::new(),
             gone: Gone::default(),
             inputs,
@@ -184,7 +190,7 @@ impl<M: Maps> Reconcile<M> {
     /// Reconciles.
     pub(crate) async fn run(mut self) {
         self.take_out_unreachable();
-        let mut has_paths = true;
+        let (mut has_paths, mut has_routes) = (true, true);
         loop {
             let deadline = self.deadline();
             let has_work = self.has_work();
@@ -193,6 +199,10 @@ impl<M: Maps> Reconcile<M> {
                 changed = self.inputs.paths.changed(), if has_paths => {
                     has_paths = changed.is_ok();
                     self.judge();
+                }
+                changed = self.inputs.routed.changed(), if has_routes => {
+                    has_routes = changed.is_ok();
+                    self.note_routed();
                 }
                 () = self.inputs.shutdown.cancelled() => break,
                 Some(request) = self.inputs.requests.recv() => self.answer(request),
@@ -210,6 +220,7 @@ impl<M: Maps> Reconcile<M> {
     fn deadline(&self) -> Instant {
         let own = self.next_compare.min(self.next_count);
         let own = own.min(self.next_devices);
+        let own = self.routes_by.map_or(own, |at| own.min(at));
         self.replica.poll_timeout().map_or(own, |at| at.min(own))
     }
 
@@ -217,6 +228,9 @@ impl<M: Maps> Reconcile<M> {
         if self.replica.poll_timeout().is_some_and(|at| at <= now) {
             self.replica.handle_timeout(now);
             self.take_touched();
+        }
+        if self.routes_by.is_some_and(|at| at <= now) {
+            self.give_up_routes();
         }
         if self.next_count <= now {
             self.next_count = now + COUNT_INTERVAL;
@@ -233,9 +247,10 @@ impl<M: Maps> Reconcile<M> {
         }
     }
 
-    /// Whether services wait to be planned; what a snapshot has half said waits for its end.
+    /// Whether services wait to be planned; what a snapshot has half said waits for its end, and all for missing routes.
     fn has_work(&self) -> bool {
-        let may_plan = self.replica.is_synced() && !self.replica.is_in_snapshot();
+        let is_whole = self.replica.is_synced() && !self.replica.is_in_snapshot();
+        let may_plan = is_whole && self.routes_by.is_none();
         may_plan && (self.needs_sweep || !self.dirty.is_empty())
     }
 
@@ -271,26 +286,6 @@ impl<M: Maps> Reconcile<M> {
         for service in view.services.keys() {
             self.dirty.entry(service.clone()).or_default();
         }
-    }
-
-    fn plan_tunnels(&mut self) {
-        let Some(side) = &mut self.tunnels else {
-            return;
-        };
-        let plan = side.tunnels.plan(&self.replica.view());
-        if plan == *self.plan {
-            return;
-        }
-        for refusal in &plan.refused {
-            if !self.plan.refused.contains(refusal) {
-                tracing::warn!(reason = refusal.label(), "{refusal}");
-            }
-        }
-        self.plan = Arc::new(plan);
-        self.outputs
-            .targets
-            .send_replace(Arc::new(self.plan.targets.clone()));
-        self.outputs.plan.send_replace(Some(Arc::clone(&self.plan)));
     }
 
     /// Plans the next few services, or sweeps once all are planned.

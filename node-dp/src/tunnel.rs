@@ -6,17 +6,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv6Addr, SocketAddr},
+    net::Ipv6Addr,
     path::Path,
     sync::{Arc, atomic::AtomicU16},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use cluster_registry::node::PublicKey;
 use ipnet::IpNet;
 use node_dp_core::{
     probe_address::probe_address,
-    tunnel::{WantedPeer, succession},
+    tunnel::{WantedPeer, inside::InsidePlan, succession},
 };
 
 mod clamp;
@@ -28,6 +28,8 @@ mod mode;
 mod mtu;
 mod peers;
 mod routes;
+mod rules;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod userspace;
@@ -35,16 +37,17 @@ mod watch;
 
 use clamp::Clamp;
 use mtu::MtuFollower;
-use routes::Routes;
+use routes::{Routes, Wanted};
 use watch::LinkWatch;
 
-pub use error::{ConfigureError, OpenError, SetKeyError, UninstallError};
+pub use error::{ConfigureError, GuardError, OpenError, SetKeyError, UninstallError};
 pub use kernel::KernelError;
 pub use key::{KeyError, PrivateKey};
 pub use link::LinkError;
 pub use mode::{Implementation, Mode, ParseModeError};
 pub use node_dp_core::tunnel::mtu::MAX_MTU;
 pub use routes::{RouteChanges, RouteError};
+pub use seen::{PeerStats, TunnelDrops};
 pub use userspace::{OpenTunError, UserspaceError};
 
 /// The MTU inside the tunnel until a peer's path is known: what fits 1500 bytes of IPv6, UDP and WireGuard.
@@ -72,19 +75,8 @@ pub struct TunnelConfig {
     pub mtu: u16,
     /// The node's key.
     pub private_key: PrivateKey,
-}
-
-/// What a tunnel has seen of one peer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PeerStats {
-    /// When the last handshake was completed; `None` before the first.
-    pub last_handshake: Option<SystemTime>,
-    /// Bytes received from it.
-    pub rx_bytes: u64,
-    /// Bytes sent to it.
-    pub tx_bytes: u64,
-    /// Where its packets come from and ours go to; it follows the peer's authenticated packets.
-    pub endpoint: Option<SocketAddr>,
+    /// Ranges that lead into the tunnel or nowhere, whoever has them.
+    pub only: BTreeSet<IpNet>,
 }
 
 /// The open tunnel device of this node.
@@ -102,6 +94,7 @@ pub struct Tunnel {
     index: u32,
     mtu: MtuFollower,
     watch: LinkWatch,
+    only: BTreeSet<IpNet>,
     routes: Routes,
     inner: Inner,
 }
@@ -146,6 +139,7 @@ impl Tunnel {
             index,
             mtu,
             watch,
+            only: config.only,
             routes: Routes::default(),
             inner,
         })
@@ -247,15 +241,22 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Makes the routes of ours exactly these, each through the device with an `unreachable` one behind it.
+    /// Makes the routes of ours exactly these, each through the device with an `unreachable` one behind it; and those that
+    /// are wanted within the own cluster.
     ///
     /// All are tried; the error is the first. What others did to our routes is mended by the first call after a minute.
     pub async fn set_routes(
         &mut self,
-        wanted: &BTreeSet<IpNet>,
+        between: &BTreeSet<IpNet>,
+        inside: &InsidePlan,
     ) -> Result<RouteChanges, RouteError> {
-        let device = Some(self.index);
-        self.routes.sync(&self.netlink, device, wanted).await
+        let wanted = Wanted {
+            device: Some(self.index),
+            between,
+            only: &self.only,
+            inside,
+        };
+        self.routes.sync(&self.netlink, &wanted).await
     }
 
     /// What it has seen of each peer.
@@ -263,6 +264,16 @@ impl Tunnel {
         Ok(match &self.inner {
             Inner::Kernel(kernel) => kernel.stats().await?,
             Inner::Userspace(userspace) => userspace.stats().await?,
+        })
+    }
+
+    /// What it did not carry.
+    pub async fn drops(&self) -> Result<TunnelDrops, ConfigureError> {
+        Ok(match &self.inner {
+            Inner::Kernel(_) => link::drops(&self.netlink, &self.device)
+                .await
+                .map_err(KernelError::from)?,
+            Inner::Userspace(userspace) => userspace.drops().await?,
         })
     }
 
@@ -286,11 +297,28 @@ impl Tunnel {
     }
 }
 
+/// Refuses what is for these ranges where no tunnel leads there yet; routes that former runs left stay.
+pub async fn guard(between: &BTreeSet<IpNet>, inside: &InsidePlan) -> Result<(), GuardError> {
+    let netlink = link::connect().map_err(GuardError::Netlink)?;
+    let wanted = Wanted {
+        device: None,
+        between,
+        only: &BTreeSet::new(),
+        inside,
+    };
+    Ok(routes::guard(&netlink, &wanted).await?)
+}
+
 /// Removes what former runs left: the routes of ours, and the device if it is a WireGuard or TUN one.
 pub async fn uninstall(device: &str) -> Result<(), UninstallError> {
     let netlink = link::connect().map_err(UninstallError::Netlink)?;
-    let none = BTreeSet::new();
-    Routes::default().sync(&netlink, None, &none).await?;
+    let none = Wanted {
+        device: None,
+        between: &BTreeSet::new(),
+        only: &BTreeSet::new(),
+        inside: &InsidePlan::default(),
+    };
+    Routes::default().sync(&netlink, &none).await?;
     link::delete_if_tunnel(&netlink, device).await?;
     Ok(())
 }

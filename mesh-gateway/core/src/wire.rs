@@ -346,6 +346,9 @@ pub struct Tunnel {
     /// The 32 bytes of the public key that will take the other's place; none where no other is to come.
     #[prost(bytes = "vec", tag = "5")]
     pub next_public_key: Vec<u8>,
+    /// Whether the nodes of its own cluster shall use the tunnel too.
+    #[prost(bool, tag = "6")]
+    pub within_cluster: bool,
 }
 
 /// Whether a namespace's services may take part in the clusterset.

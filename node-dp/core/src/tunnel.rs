@@ -1,17 +1,19 @@
-//! Which tunnels, routes and probe targets the nodes of other clusters ask for.
+//! Which tunnels, routes and probe targets the nodes of other clusters ask for, and, by choice, the other nodes of its own.
 //!
 //! A prefix belongs to the node that announced it first, as long as that node holds on to it: a later node that claims the
 //! same or an overlapping one is refused, whoever it is. What is refused never becomes an allowed IP nor a route.
 
+pub mod inside;
 pub mod mtu;
 pub mod offload;
+mod own;
 pub mod pacing;
 pub mod rotation;
 pub mod succession;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 use cluster_registry::{
@@ -19,14 +21,16 @@ use cluster_registry::{
     node::{PublicKey, Tunnel},
     view::{MergedNode, View},
 };
+use inside::{Inside, InsidePlan};
 use ipnet::{IpNet, Ipv6Net};
+use own::OwnSide;
 
 use crate::{prefix::PrefixHolders, probe_address::probe_address};
 
 /// A node in the clusterset.
 pub type NodeKey = (ClusterName, NodeName);
 
-/// A node of another cluster that there shall be a tunnel to.
+/// Another node that there shall be a tunnel to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPeer {
     /// Its cluster.
@@ -46,7 +50,7 @@ pub struct WantedPeer {
 /// Why a node, or one of its prefixes, has no place in the tunnels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The prefix overlaps with pods of this node's own cluster.
+    /// The prefix overlaps with pods of this node's own cluster, or, of a node of that cluster, with this node's own.
     #[error("{cluster}/{node} claims {prefix}, which overlaps with this cluster's pods")]
     OwnPrefix {
         /// The claiming node's cluster.
@@ -112,8 +116,10 @@ impl Refusal {
 pub struct TunnelPlan {
     /// The peers by their keys.
     pub peers: BTreeMap<PublicKey, WantedPeer>,
-    /// The prefixes that lead into the tunnel device.
+    /// The prefixes of other clusters that lead into the tunnel device.
     pub routes: BTreeSet<IpNet>,
+    /// What leads there within the own cluster.
+    pub inside: InsidePlan,
     /// Where each node that can be probed answers.
     pub targets: BTreeMap<NodeKey, SocketAddr>,
     /// What was refused.
@@ -126,6 +132,7 @@ pub struct Tunnels {
     cluster: ClusterName,
     node: NodeName,
     own_key: PublicKey,
+    inside: Inside,
     prefixes: PrefixHolders,
     keys: BTreeMap<PublicKey, NodeKey>,
 }
@@ -137,27 +144,40 @@ impl Tunnels {
             cluster,
             node,
             own_key,
+            inside: Inside::Off,
             prefixes: PrefixHolders::default(),
             keys: BTreeMap::new(),
         }
+    }
+
+    /// Whether the pods of the own cluster's other nodes are reached through tunnels too.
+    #[must_use]
+    pub fn encrypting(mut self, inside: Inside) -> Self {
+        self.inside = inside;
+        self
     }
 
     /// The plan that a view asks for.
     ///
     /// Holders that the view no longer names lose what they held before anybody else is asked.
     pub fn plan(&mut self, view: &View) -> TunnelPlan {
-        let remote: Vec<(&NodeKey, &MergedNode, &Tunnel)> = view
-            .nodes
-            .iter()
-            .filter(|(key, _)| key.0 != self.cluster)
-            .filter_map(|(key, node)| Some((key, node.as_ref(), node.tunnel.as_ref()?)))
-            .collect();
-        self.release(view);
-
         let own = OwnSide::of(view, &self.cluster, &self.node);
-        let mut plan = TunnelPlan::default();
-        for (key, node, tunnel) in remote {
+        self.release(view, &own);
+
+        let mut plan = TunnelPlan {
+            inside: self.inside.plan(view, &own, (&self.cluster, &self.node)),
+            ..TunnelPlan::default()
+        };
+        for (key, node) in &view.nodes {
+            let Some(tunnel) = &node.tunnel else {
+                continue;
+            };
+            let is_own = key.0 == self.cluster;
+            if is_own && (key.1 == self.node || !self.inside.takes(tunnel)) {
+                continue;
+            }
             match self.peer(key, node, tunnel, &own, &mut plan.refused) {
+                Ok(peer) if is_own => plan.add_inside(peer),
                 Ok(peer) => plan.add(key, peer, tunnel),
                 Err(refusal) => plan.refused.push(refusal),
             }
@@ -165,14 +185,22 @@ impl Tunnels {
         plan
     }
 
-    fn release(&mut self, view: &View) {
+    fn release(&mut self, view: &View, own: &OwnSide) {
         let tunnel_of = |key: &NodeKey| view.nodes.get(key).and_then(|node| node.tunnel.as_ref());
+        let is_foreign = |key: &NodeKey| key.0 != self.cluster;
         self.keys.retain(|public_key, key| {
+            // What one of the own cluster's nodes has come to use is no other cluster's.
+            if is_foreign(key) && own.has_key(public_key) {
+                return false;
+            }
             tunnel_of(key).is_some_and(|tunnel| {
                 tunnel.public_key == *public_key || tunnel.next_public_key == Some(*public_key)
             })
         });
         self.prefixes.retain(|prefix, key| {
+            if is_foreign(key) && own.overlaps(*prefix) {
+                return false;
+            }
             let Some(tunnel) = tunnel_of(key) else {
                 return false;
             };
@@ -256,7 +284,12 @@ impl Tunnels {
 
     /// Whether a node holds a key, which it does if nobody did before.
     fn holds_key(&mut self, key: &NodeKey, public_key: PublicKey, own: &OwnSide) -> bool {
-        if public_key == self.own_key || own.keys.contains(&public_key) {
+        let is_taken = if key.0 == self.cluster {
+            own.is_nodes_key(&public_key)
+        } else {
+            own.has_key(&public_key)
+        };
+        if public_key == self.own_key || is_taken {
             return false;
         }
         let holder = self.keys.entry(public_key);
@@ -265,7 +298,12 @@ impl Tunnels {
 
     fn claim(&mut self, key: &NodeKey, prefix: IpNet, own: &OwnSide) -> Result<(), Refusal> {
         let (cluster, node) = key.clone();
-        if own.overlaps(prefix) {
+        let is_own = if key.0 == self.cluster {
+            own.node_overlaps(prefix)
+        } else {
+            own.overlaps(prefix)
+        };
+        if is_own {
             return Err(Refusal::OwnPrefix {
                 cluster,
                 node,
@@ -292,69 +330,18 @@ impl TunnelPlan {
         self.targets.insert(key.clone(), target);
         self.peers.insert(peer.public_key, peer);
     }
+
+    /// Paths within the cluster are not probed: no verdict depends on them.
+    fn add_inside(&mut self, peer: WantedPeer) {
+        let probe = probe_prefix(&peer.public_key);
+        let pods = peer.allowed_ips.iter().filter(|prefix| **prefix != probe);
+        self.inside.add(pods);
+        self.peers.insert(peer.public_key, peer);
+    }
 }
 
 fn probe_prefix(public_key: &PublicKey) -> IpNet {
     IpNet::V6(Ipv6Net::from(probe_address(public_key)))
-}
-
-/// What this side of the tunnels has: its underlay families, and its cluster's prefixes and keys.
-#[derive(Debug)]
-struct OwnSide {
-    has_v4: bool,
-    has_v6: bool,
-    prefixes: PrefixHolders,
-    keys: BTreeSet<PublicKey>,
-}
-
-impl OwnSide {
-    fn of(view: &View, cluster: &ClusterName, node: &NodeName) -> Self {
-        let own = view.nodes.get(&(cluster.clone(), node.clone()));
-        let addresses = own
-            .and_then(|node| node.node.as_ref())
-            .map(|node| node.addresses.as_slice())
-            .unwrap_or_default();
-        let mut prefixes = PrefixHolders::default();
-        let mut keys = BTreeSet::new();
-        for (key, node) in view.nodes.iter().filter(|(key, _)| key.0 == *cluster) {
-            for cidr in node.node.iter().flat_map(|node| &node.pod_cidrs) {
-                // Two own nodes that overlap are their cluster's own matter: either guards the prefix.
-                prefixes.claim(cidr.trunc(), key).unwrap_or_default();
-            }
-            if let Some(tunnel) = &node.tunnel {
-                keys.extend(
-                    [Some(tunnel.public_key), tunnel.next_public_key]
-                        .into_iter()
-                        .flatten(),
-                );
-            }
-            if let Some(IpAddr::V6(address)) = node.tunnel.as_ref().map(|t| t.probe_address) {
-                prefixes
-                    .claim(IpNet::V6(address.into()), key)
-                    .unwrap_or_default();
-            }
-        }
-        // A node whose own addresses are not known yet tries either family.
-        let is_unknown = addresses.is_empty();
-        Self {
-            has_v4: is_unknown || addresses.iter().any(IpAddr::is_ipv4),
-            has_v6: is_unknown || addresses.iter().any(IpAddr::is_ipv6),
-            prefixes,
-            keys,
-        }
-    }
-
-    fn reachable(&self, addresses: &[IpAddr]) -> Option<IpAddr> {
-        let mut common = addresses.iter().filter(|address| match address {
-            IpAddr::V4(_) => self.has_v4,
-            IpAddr::V6(_) => self.has_v6,
-        });
-        common.next().copied()
-    }
-
-    fn overlaps(&self, prefix: IpNet) -> bool {
-        self.prefixes.overlapping(prefix).is_some()
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ impl fmt::Display for Config {
             "device": self.devices,
             "tunnel-address": self.tunnel_addresses,
             "tunnel": tunnel,
+            "encrypt-within-cluster": self.encrypt_within_cluster.label(),
+            "tunnel-only": self.tunnel_only,
             "tunnel-device": self.tunnel_device,
             "tunnel-mtu": self.tunnel_mtu,
             "tunnel-key-lifetime": format!("{}s", self.tunnel_key_lifetime.unwrap_or_default().as_secs()),

@@ -5,6 +5,7 @@ mod fake;
 mod faults;
 mod life;
 mod rig;
+mod routes;
 mod turns;
 
 use std::net::Ipv4Addr;

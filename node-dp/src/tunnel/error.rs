@@ -47,6 +47,17 @@ pub enum SetKeyError {
     Link(#[from] LinkError),
 }
 
+/// Why what no tunnel leads to yet is not refused.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket")]
+    Netlink(#[source] std::io::Error),
+    /// A route or rule is missing.
+    #[error("cannot refuse what no tunnel leads to")]
+    Routes(#[from] RouteError),
+}
+
 /// Why what a former run left could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum UninstallError {

@@ -12,6 +12,8 @@ use rtnetlink::{
     },
 };
 
+use super::TunnelDrops;
+
 /// Why the device is not as it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -134,6 +136,24 @@ pub(super) async fn find(netlink: &Handle, device: &str) -> Result<Option<LinkMe
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
         Err(source) => Err(refusal("look up", device, source)),
     }
+}
+
+/// What the kernel's WireGuard has counted on its device as not carried.
+pub(super) async fn drops(netlink: &Handle, device: &str) -> Result<TunnelDrops, LinkError> {
+    let found = find(netlink, device).await?;
+    let found = found.ok_or_else(|| LinkError::Missing(device.to_owned()))?;
+    let counted = found.attributes.iter().find_map(|attribute| {
+        let LinkAttribute::Stats64(stats) = attribute else {
+            return None;
+        };
+        // As its transmit and receive functions do: no peer is an error, a full queue a drop, a foreign source a framing error.
+        Some(TunnelDrops {
+            no_peer: stats.tx_errors,
+            no_session: stats.tx_dropped,
+            foreign_source: stats.rx_frame_errors,
+        })
+    });
+    Ok(counted.unwrap_or_default())
 }
 
 /// Of what kind a device is.

@@ -1,7 +1,9 @@
-//! The routes to other clusters' pods: one through the tunnel, and behind it one that refuses.
+//! The routes to remote pods: one through the tunnel, and behind it one that refuses.
 //!
 //! The refusing one is taken while the device is away, so that packets to remote pods never follow the default route in
-//! clear. Ours are known by their protocol number: whoever made them, and only they, are kept or swept.
+//! clear. Ours are known by their protocol number: whoever made them, and only they, are kept or swept. Those to the own
+//! cluster's pods stand in a table of their own, which rules lead to, as the network plugin's routes to the same pods are in
+//! the main one.
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +13,7 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
+use node_dp_core::tunnel::inside::InsidePlan;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
@@ -21,8 +24,13 @@ use rtnetlink::{
     },
 };
 
+use super::rules;
+
 /// The protocol number of our routes: 'I'; `/etc/iproute2/rt_protos` gives it to nobody.
-const ROUTE_PROTOCOL: u8 = 73;
+pub(super) const ROUTE_PROTOCOL: u8 = 73;
+
+/// The table of the routes to the own cluster's pods: the same number, for who looks for what is ours.
+pub(super) const INSIDE_TABLE: u8 = 73;
 
 /// The metric of routes through the device.
 const DEVICE_METRIC: u32 = 100;
@@ -48,6 +56,17 @@ pub enum RouteError {
     /// The kernel did not list its routes.
     #[error("cannot list the routes")]
     List(#[source] rtnetlink::Error),
+    /// The kernel did not list, take or remove a rule.
+    #[error("cannot {what} a rule for what comes from {sources}")]
+    Rule {
+        /// What was tried.
+        what: &'static str,
+        /// The range, or "anywhere".
+        sources: String,
+        /// The kernel's answer.
+        #[source]
+        source: rtnetlink::Error,
+    },
     /// The kernel did not take a route.
     #[error("cannot add a route to {prefix}")]
     Add {
@@ -72,8 +91,22 @@ pub enum RouteError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Route {
     kind: Kind,
+    table: u8,
     prefix: IpNet,
     metric: u32,
+}
+
+/// What routes are wanted for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The tunnel device, if it is there.
+    pub(super) device: Option<u32>,
+    /// What leads to other clusters.
+    pub(super) between: &'a BTreeSet<IpNet>,
+    /// What must lead to no other place, whether any tunnel leads there or not.
+    pub(super) only: &'a BTreeSet<IpNet>,
+    /// What leads through tunnels within the own cluster.
+    pub(super) inside: &'a InsidePlan,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,34 +124,56 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Known {
     routes: BTreeSet<Route>,
+    /// The ranges whose packets rules lead to the table of the own cluster's pods.
+    rules: BTreeSet<IpNet>,
     listed: Instant,
 }
 
 impl Routes {
-    /// Makes our routes exactly those that the prefixes need; without a device, refusing ones only.
+    /// Makes our routes and rules exactly those that are wanted; without a device, refusing routes only.
     pub(super) async fn sync(
         &mut self,
         netlink: &Handle,
-        device: Option<u32>,
-        prefixes: &BTreeSet<IpNet>,
+        wanted: &Wanted<'_>,
     ) -> Result<RouteChanges, RouteError> {
-        let wanted = wanted_routes(device, prefixes);
+        let routes = wanted_routes(wanted);
         let known = self.known.take();
         let listed = match known.filter(|known| known.listed.elapsed() < LISTED_FOR) {
             Some(known) => known,
             None => Known {
                 routes: list(netlink).await?,
+                rules: rules::list(netlink).await?,
                 listed: Instant::now(),
             },
         };
-        let changes = change(netlink, &listed.routes, &wanted).await?;
+        let changes = change(netlink, &listed.routes, &routes).await;
+        // Before their routes stand, what rules lead to is an empty table.
+        rules::change(netlink, &listed.rules, &wanted.inside.sources).await?;
+        let changes = changes?;
         // Only now is it known that the kernel has them; after an error it is asked.
         self.known = Some(Known {
-            routes: wanted,
+            routes,
+            rules: wanted.inside.sources.clone(),
             ..listed
         });
         Ok(changes)
     }
+}
+
+/// Adds the refusing routes that are missing, and the rules that lead to them; what else there is stays as it is.
+pub(super) async fn guard(netlink: &Handle, wanted: &Wanted<'_>) -> Result<(), RouteError> {
+    let found = list(netlink).await?;
+    let refusing = Wanted {
+        device: None,
+        ..*wanted
+    };
+    let mut all = found.clone();
+    all.extend(wanted_routes(&refusing));
+    let added = change(netlink, &found, &all).await;
+    let rules = rules::list(netlink).await?;
+    let all = rules.union(&wanted.inside.sources).copied().collect();
+    rules::change(netlink, &rules, &all).await?;
+    added.map(drop)
 }
 
 async fn change(
@@ -151,24 +206,36 @@ async fn change(
     first_error.map_or(Ok(changes), Err)
 }
 
-fn wanted_routes(device: Option<u32>, prefixes: &BTreeSet<IpNet>) -> BTreeSet<Route> {
-    prefixes
-        .iter()
-        .map(IpNet::trunc)
-        .flat_map(|prefix| {
-            let through = device.map(|index| Route {
-                kind: Kind::Device(index),
-                prefix,
-                metric: DEVICE_METRIC,
-            });
-            let refuse = Route {
-                kind: Kind::Refuse,
-                prefix,
-                metric: REFUSE_METRIC,
-            };
-            through.into_iter().chain([refuse])
+fn wanted_routes(wanted: &Wanted<'_>) -> BTreeSet<Route> {
+    let through = |table, prefix: &IpNet| {
+        wanted.device.map(|index| Route {
+            kind: Kind::Device(index),
+            table,
+            prefix: prefix.trunc(),
+            metric: DEVICE_METRIC,
         })
-        .collect()
+    };
+    let refused = |table, prefix: &IpNet| Route {
+        kind: Kind::Refuse,
+        table,
+        prefix: prefix.trunc(),
+        metric: REFUSE_METRIC,
+    };
+    let main = RouteHeader::RT_TABLE_MAIN;
+    let Wanted {
+        between,
+        only,
+        inside,
+        ..
+    } = wanted;
+    let mut routes = BTreeSet::new();
+    routes.extend(between.iter().filter_map(|prefix| through(main, prefix)));
+    routes.extend(between.union(only).map(|prefix| refused(main, prefix)));
+    let inner = inside.through.iter();
+    routes.extend(inner.filter_map(|prefix| through(INSIDE_TABLE, prefix)));
+    let guarded = inside.guarded.union(&inside.through);
+    routes.extend(guarded.map(|prefix| refused(INSIDE_TABLE, prefix)));
+    routes
 }
 
 /// The routes of ours that the kernel has.
@@ -193,7 +260,7 @@ async fn list(netlink: &Handle) -> Result<BTreeSet<Route>, RouteError> {
 fn route(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     let is_ours = header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
-        && header.table == RouteHeader::RT_TABLE_MAIN;
+        && [RouteHeader::RT_TABLE_MAIN, INSIDE_TABLE].contains(&header.table);
     if !is_ours {
         return None;
     }
@@ -217,6 +284,7 @@ fn route(message: &RouteMessage) -> Option<Route> {
         } else {
             Kind::Device(device)
         },
+        table: header.table,
         prefix: IpNet::new(destination, header.destination_prefix_length).ok()?,
         metric,
     })
@@ -242,6 +310,7 @@ fn message(route: &Route) -> RouteMessage {
     let builder = builder
         .expect("a prefix is no longer than its address")
         .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .table_id(u32::from(route.table))
         .priority(route.metric);
     match route.kind {
         Kind::Refuse => builder.kind(RouteType::Unreachable).build(),

@@ -9,6 +9,7 @@ use std::{
 use super::*;
 
 mod clamp;
+mod inside;
 mod interop;
 mod mtu;
 mod net;
@@ -73,6 +74,26 @@ fn ping_udp_and_tcp_pass_in_both_families_and_only_wireguard_is_on_the_wire() {
     }
     let seen = capture.finish();
     assert!(seen.wireguard_bytes > 1_200_000, "{seen:?}");
+    assert_eq!(seen.others, 0, "{seen:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn traffic_passes_over_an_ipv6_underlay_and_follows_its_mtu() {
+    let pair = Pair::up_over("six", ["2001:db8::1", "2001:db8::2"]);
+    let capture = Capture::start(&pair.b);
+
+    pair.connect();
+
+    for address in pair.b.pods {
+        pair.a.ping(address);
+        let sent = 300_000;
+        assert_eq!(pair.a.ask_tcp(&pair.b, address, sent), Some(sent));
+    }
+    // Twenty bytes less than over IPv4.
+    mtu::wait_for_mtu(&pair.a, 1420);
+    let seen = capture.finish();
+    assert!(seen.wireguard_bytes > 600_000, "{seen:?}");
     assert_eq!(seen.others, 0, "{seen:?}");
 }
 

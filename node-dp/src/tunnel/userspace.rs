@@ -16,7 +16,7 @@ use node_dp_core::tunnel::succession::Entry;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    PeerStats, PrivateKey, TunnelConfig,
+    PeerStats, PrivateKey, TunnelConfig, TunnelDrops,
     peers::{Peers, changes, wanted_peers},
 };
 
@@ -71,6 +71,8 @@ enum Command {
     Succeed(Box<Succession>, oneshot::Sender<()>),
     /// What was seen of the peers.
     Stats(oneshot::Sender<BTreeMap<PublicKey, PeerStats>>),
+    /// What was not carried.
+    Drops(oneshot::Sender<TunnelDrops>),
     /// End.
     Stop,
 }
@@ -172,6 +174,12 @@ impl Userspace {
     pub(super) async fn stats(&self) -> Result<BTreeMap<PublicKey, PeerStats>, UserspaceError> {
         let (answer, answered) = oneshot::channel();
         self.line.send(Command::Stats(answer)).await?;
+        answered.await.or(Err(UserspaceError::Ended))
+    }
+
+    pub(super) async fn drops(&self) -> Result<TunnelDrops, UserspaceError> {
+        let (answer, answered) = oneshot::channel();
+        self.line.send(Command::Drops(answer)).await?;
         answered.await.or(Err(UserspaceError::Ended))
     }
 

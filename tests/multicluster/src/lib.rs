@@ -7,6 +7,7 @@
 
 mod address;
 mod apiserver;
+pub mod capture;
 mod cgroup;
 mod claim;
 pub mod client;

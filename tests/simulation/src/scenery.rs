@@ -160,6 +160,7 @@ pub(crate) fn tunnel(cluster: usize, node: usize, version: u16) -> (ResourceId, 
         probe_port: 4701,
         probe_address: IpAddr::from(probe),
         next_public_key: None,
+        within_cluster: false,
     };
     (ResourceId::Tunnel(node_name(node)), Resource::from(value))
 }

@@ -145,6 +145,7 @@ fn decode_tunnel(tunnel: &wire::Tunnel) -> Result<Tunnel, Refusal> {
         } else {
             Some(decode_public_key(next)?)
         },
+        within_cluster: tunnel.within_cluster,
     })
 }
 

@@ -112,6 +112,7 @@ fn encode_tunnel(tunnel: &Tunnel) -> wire::Tunnel {
         next_public_key: tunnel
             .next_public_key
             .map_or_else(Vec::new, |key| key.0.to_vec()),
+        within_cluster: tunnel.within_cluster,
     }
 }
 

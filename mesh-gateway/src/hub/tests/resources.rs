@@ -27,6 +27,7 @@ pub(super) fn tunnel() -> Tunnel {
         probe_port: 4701,
         probe_address: "fd00::7".parse().unwrap(),
         next_public_key: None,
+        within_cluster: false,
     }
 }
 

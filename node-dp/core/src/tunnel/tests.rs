@@ -6,6 +6,8 @@ use cluster_registry::node::Node;
 
 use super::*;
 
+mod inside;
+
 #[test]
 fn a_node_of_another_cluster_becomes_a_peer_with_its_prefixes_and_probe_address() {
     let view = view(&[east(), west("w1", 1, &["10.2.0.0/24", "fd00:2::/64"])]);
@@ -113,6 +115,22 @@ fn a_node_without_an_address_of_an_own_family_is_refused() {
 }
 
 #[test]
+fn a_node_with_several_addresses_is_reached_at_the_first_of_an_own_family() {
+    let mut many = west("w1", 1, &["10.2.0.0/24"]);
+    let addresses = ["2001:db8::1", "192.0.2.7", "192.0.2.8"];
+    many.node.addresses = addresses.map(|a| a.parse().unwrap()).to_vec();
+    let mut dual = east();
+    dual.node.addresses.push("2001:db8::200".parse().unwrap());
+
+    let from_v4 = tunnels().plan(&view(&[east(), many.clone()]));
+    let from_both = tunnels().plan(&view(&[dual, many]));
+
+    let endpoint = |plan: &TunnelPlan| plan.peers[&key(1)].endpoint.to_string();
+    assert_eq!(endpoint(&from_v4), "192.0.2.7:51872");
+    assert_eq!(endpoint(&from_both), "[2001:db8::1]:51872");
+}
+
+#[test]
 fn a_next_key_comes_with_a_route_to_its_probe_address() {
     let view = view(&[east(), west("w1", 1, &["10.2.0.0/24"]).with_next(2)]);
 
@@ -174,6 +192,12 @@ struct TestNode {
 }
 
 impl TestNode {
+    /// The same, which asks the own cluster's nodes for tunnels.
+    fn asking(mut self) -> Self {
+        self.tunnel.as_mut().unwrap().within_cluster = true;
+        self
+    }
+
     /// The same, with the key of a number announced as its next.
     fn with_next(mut self, number: u8) -> Self {
         self.tunnel.as_mut().unwrap().next_public_key = Some(key(number));
@@ -214,6 +238,7 @@ fn tunnel(number: u8) -> Tunnel {
         probe_port: 4701,
         probe_address: probe_address(&key(number)).into(),
         next_public_key: None,
+        within_cluster: false,
     }
 }
 

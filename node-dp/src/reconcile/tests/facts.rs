@@ -92,6 +92,7 @@ pub(super) fn west(control: Control) -> Vec<Update> {
         probe_port: 4701,
         probe_address: probe_address(&key(2)).into(),
         next_public_key: None,
+        within_cluster: false,
     };
     let node_id = ResourceId::Node(node_name.clone());
     let tunnel_id = ResourceId::Tunnel(node_name);

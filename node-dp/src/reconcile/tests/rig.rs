@@ -52,6 +52,15 @@ pub(super) enum TunnelKind {
 impl Rig {
     /// The task over what the maps hold.
     pub(super) fn start(maps: &FakeMaps, tunnel: TunnelKind) -> Self {
+        Self::start_with_routes(maps, tunnel, None)
+    }
+
+    /// The same with what is said of the routes, instead of that all stand at once.
+    pub(super) fn start_with_routes(
+        maps: &FakeMaps,
+        tunnel: TunnelKind,
+        routed: Option<watch::Receiver<Option<Arc<TunnelPlan>>>>,
+    ) -> Self {
         let (reports_tx, reports) = mpsc::channel(64);
         let (paths_tx, paths) = watch::channel(Paths::new());
         let (requests_tx, requests) = mpsc::channel(1);
@@ -61,6 +70,8 @@ impl Rig {
         let inputs = Inputs {
             reports,
             paths,
+            // Routes stand as soon as they are planned.
+            routed: routed.unwrap_or_else(|| plan.clone()),
             requests,
             shutdown: shutdown.clone(),
         };

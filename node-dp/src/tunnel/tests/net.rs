@@ -46,26 +46,37 @@ pub(super) struct Node {
 
 impl Pair {
     pub(super) fn up(name: &str) -> Self {
+        Self::up_over(name, ["192.0.2.1", "192.0.2.2"])
+    }
+
+    /// A pair whose nodes reach each other at these addresses.
+    pub(super) fn up_over(name: &str, underlay: [&str; 2]) -> Self {
         let netns = |side: &str| format!("ist-tun-{}-{name}-{side}", std::process::id());
         let modes = implementations();
-        let mut a = Node::new(netns("a"), modes[0], "192.0.2.1", ["10.1.0.1", "fd01::1"]);
-        let mut b = Node::new(netns("b"), modes[1], "192.0.2.2", ["10.2.0.1", "fd02::1"]);
+        let mut a = Node::new(netns("a"), modes[0], underlay[0], ["10.1.0.1", "fd01::1"]);
+        let mut b = Node::new(netns("b"), modes[1], underlay[1], ["10.2.0.1", "fd02::1"]);
         a.ip(&[
             "link", "add", "under0", "type", "veth", "peer", "name", "under0", "netns", &b.netns,
         ]);
         for node in [&mut a, &mut b] {
-            let underlay = format!("{}/24", node.underlay);
+            // On a busy machine even a loopback's address is tentative for a while.
+            let add = |address: IpAddr, prefix: &str, device: &str| {
+                let flags: &[&str] = if address.is_ipv6() { &["nodad"] } else { &[] };
+                let address = format!("{address}/{prefix}");
+                node.ip(&[&["addr", "add", &address, "dev", device], flags].concat());
+            };
             node.ip(&["link", "set", "lo", "up"]);
-            node.ip(&["addr", "add", &underlay, "dev", "under0"]);
+            add(
+                node.underlay,
+                if node.underlay.is_ipv6() { "64" } else { "24" },
+                "under0",
+            );
             node.ip(&["link", "set", "under0", "up"]);
             // A default route, so that what is not refused would leave in clear.
             node.ip(&["route", "add", "default", "dev", "under0"]);
             node.ip(&["-6", "route", "add", "default", "dev", "under0"]);
             for pod in node.pods {
-                let address = IpNet::from(pod).to_string();
-                // On a busy machine even a loopback's address is tentative for a while.
-                let flags: &[&str] = if pod.is_ipv6() { &["nodad"] } else { &[] };
-                node.ip(&[&["addr", "add", &address, "dev", "lo"], flags].concat());
+                add(pod, if pod.is_ipv6() { "128" } else { "32" }, "lo");
             }
             node.open_tunnel();
         }
@@ -150,6 +161,7 @@ impl Node {
             port: 51872,
             mtu: MAX_MTU,
             private_key: self.key.clone(),
+            only: BTreeSet::new(),
         };
         self.perform(move |runtime, tunnel| {
             // A former device and its port may outlive it in a program that another test is just starting.
@@ -206,9 +218,20 @@ impl Node {
     }
 
     pub(super) fn set_routes(&self, routes: BTreeSet<IpNet>) -> RouteChanges {
+        self.set_all_routes(routes, InsidePlan::default())
+    }
+
+    /// The same with what leads through tunnels within the own cluster.
+    pub(super) fn set_all_routes(
+        &self,
+        routes: BTreeSet<IpNet>,
+        inside: InsidePlan,
+    ) -> RouteChanges {
         self.perform(move |runtime, tunnel| {
             let tunnel = tunnel.as_mut().unwrap();
-            runtime.block_on(tunnel.set_routes(&routes)).unwrap()
+            runtime
+                .block_on(tunnel.set_routes(&routes, &inside))
+                .unwrap()
         })
     }
 
@@ -279,7 +302,7 @@ impl Node {
     }
 
     /// Runs a job on the node's thread, with its tunnel.
-    fn perform<R: Send + 'static>(
+    pub(super) fn perform<R: Send + 'static>(
         &self,
         job: impl FnOnce(&Runtime, &mut Option<Tunnel>) -> R + Send + 'static,
     ) -> R {

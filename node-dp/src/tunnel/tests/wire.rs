@@ -63,12 +63,19 @@ impl Seen {
                 let is_icmp = frame.get(20) == Some(&58) || frame.get(20) == Some(&0);
                 let is_local = frame.get(22..24) == Some(&[0xfe, 0x80])
                     || frame.get(38).is_some_and(|first| *first == 0xff);
-                is_icmp && is_local
+                // Neighbours are asked for at their own addresses too (RFC 4861): types 133 to 137.
+                let is_message = frame.get(20) == Some(&58)
+                    && frame.get(54).is_some_and(|kind| (133..=137).contains(kind));
+                (is_icmp && is_local) || is_message
             }
             _ => false,
         };
-        let is_udp = frame.get(12..14) == Some(&[0x08, 0x00]) && frame.get(23) == Some(&17);
-        let is_wireguard = is_udp && frame.get(36..38) == Some(&51872_u16.to_be_bytes());
+        let port = match (frame.get(12..14), frame.get(23), frame.get(20)) {
+            (Some([0x08, 0x00]), Some(17), _) => frame.get(36..38),
+            (Some([0x86, 0xdd]), _, Some(17)) => frame.get(56..58),
+            _ => None,
+        };
+        let is_wireguard = port == Some(&51872_u16.to_be_bytes());
         if is_wireguard {
             self.wireguard_bytes += frame.len();
         } else if !is_neighbour {

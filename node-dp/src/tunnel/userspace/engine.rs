@@ -231,6 +231,10 @@ impl Engine {
                 answer.send(self.table.stats()).ok();
                 None
             }
+            Command::Drops(answer) => {
+                answer.send(self.table.drops()).ok();
+                None
+            }
             Command::Stop => Some(Ended::Stopped),
         }
     }
@@ -328,7 +332,7 @@ impl Engine {
         let Ok(inner) = InnerPacket::parse(packet) else {
             return;
         };
-        let Some(peer) = self.table.holder(inner.destination) else {
+        let Some(peer) = self.table.recipient(inner.destination) else {
             return;
         };
         let mut segments = match split(&vnet, packet) {

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use node_dp_core::tunnel::{offload::InnerPacket, pacing::Pacing};
 
 use super::{
-    super::PeerStats,
+    super::{PeerStats, TunnelDrops},
     identity::{Identity, keepalive},
     outbox::Outbox,
     peer::{Peer, Succession},
@@ -73,6 +73,7 @@ pub(super) struct PeerTable {
     cursor: usize,
     /// When silent peers are called again.
     pacing: Pacing,
+    drops: TunnelDrops,
 }
 
 impl PeerTable {
@@ -88,6 +89,7 @@ impl PeerTable {
             latest: None,
             cursor: 0,
             pacing: Pacing::default(),
+            drops: TunnelDrops::default(),
         }
     }
 
@@ -226,13 +228,27 @@ impl PeerTable {
         holder
     }
 
+    /// The peer that a packet for an inner address goes to, which is counted if there is none.
+    pub(super) fn recipient(&mut self, address: IpAddr) -> Option<PeerId> {
+        let holder = self.holder(address);
+        // What every device is sent, to find neighbours, is for nobody.
+        if holder.is_none() && !address.is_multicast() {
+            self.drops.no_peer += 1;
+        }
+        holder
+    }
+
     /// Encrypts an inner packet for a peer; without a session it waits for the handshake that this begins.
     pub(super) fn seal(&mut self, id: PeerId, packet: BytesMut, outbox: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
         let packet = Packet::from_bytes(packet);
-        if let Some(message) = peer.protocol.handle_outgoing_packet(packet, None) {
+        let message = peer.protocol.handle_outgoing_packet(packet, None);
+        if !matches!(message, Some(WgKind::Data(_))) {
+            self.drops.no_session += 1;
+        }
+        if let Some(message) = message {
             note_call(&message, peer, &mut self.pacing);
             send(message, id, peer.endpoint, &mut self.by_index, outbox);
         }
@@ -285,6 +301,7 @@ impl PeerTable {
                 let mut packet = mem::take(packet.buf_mut());
                 let inner = InnerPacket::parse(&packet).ok()?;
                 if self.holder(inner.source) != Some(id) {
+                    self.drops.foreign_source += 1;
                     tracing::trace!(source = %inner.source, %from, "a peer sent from an address that isn't its own");
                     return None;
                 }
@@ -335,6 +352,10 @@ impl PeerTable {
             self.by_index.retain(|index, _| indices.in_use(*index));
         }
         seen
+    }
+
+    pub(super) fn drops(&self) -> TunnelDrops {
+        self.drops
     }
 
     pub(super) fn stats(&self) -> BTreeMap<PublicKey, PeerStats> {

@@ -277,6 +277,7 @@ fn tunnel(seed: u8, probe_address: &str) -> (ResourceId, Resource) {
         probe_port: 4701,
         probe_address: probe_address.parse().expect("it is an address"),
         next_public_key: None,
+        within_cluster: false,
     };
     (ResourceId::Tunnel(node_name()), Resource::from(tunnel))
 }

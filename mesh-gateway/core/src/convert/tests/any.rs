@@ -82,6 +82,7 @@ fn any_tunnel() -> BoxedStrategy<(ResourceId, Resource)> {
                 probe_port,
                 probe_address,
                 next_public_key: key[0].is_multiple_of(2).then_some(PublicKey(key)),
+                within_cluster: key[1].is_multiple_of(2),
             };
             (ResourceId::Tunnel(name), Resource::from(tunnel))
         })

@@ -43,6 +43,7 @@ fn a_thousand_silent_peers_are_not_flooded() {
     let paced = (start.elapsed() - RETRY).as_secs_f64() / SPACING.as_secs_f64();
     let most = 2000 + paced as usize + 1;
     assert!(calls <= most, "{calls} calls, {most} at most");
+    assert!(table.drops().no_session > 0);
 }
 
 #[test]
