@@ -25,6 +25,9 @@ const PEERS: u32 = 1000;
 /// Over how long the CPU time of a tunnel at rest is taken.
 const REST: Duration = Duration::from_secs(5);
 
+/// The same where the peers have sessions: more than the time between two keepalives.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// The metrics of the group that no code measures yet.
 const NOT_MEASURED: [&str; 2] = ["relay_tput_ratio", "rewrite_tput_ratio"];
 
@@ -45,6 +48,7 @@ pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Resul
     let rounds = world.stream(boringtun.is_ok(), quick)?;
     throughput(report, &rounds)?;
     many_peers(report, &world, &tunnel)?;
+    idle_peers(report, &world, &tunnel, quick)?;
     for metric in NOT_MEASURED {
         report.print(&Line::new(GROUP, metric, "ratio").note("not measured yet"))?;
     }
@@ -105,6 +109,34 @@ fn throughput(report: Report, paths: &[Vec<StreamRound>]) -> anyhow::Result<()> 
         .collect();
     let note = "one byte to and fro over TCP, less the same over the link itself";
     print("added_p50_us", "us", &added, note)
+}
+
+/// What many peers cost that answer, are kept in touch with, and are sent nothing.
+fn idle_peers(report: Report, world: &World, tunnel: &Path, quick: bool) -> anyhow::Result<()> {
+    for mode in ["userspace", "kernel"] {
+        let line = Line::new(GROUP, "idle_cpu_1000_peers", "%").param("implementation", mode);
+        let opened = match world.open_with_crowd(Side::Near, tunnel, (PEERS, mode)) {
+            Ok(opened) => opened,
+            // This kernel may have none of its own.
+            Err(error) if mode == "kernel" => {
+                report.print(&line.note(format!("not measured: {error:#}")))?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let rest = if quick { REST } else { IDLE };
+        let process = opened.device.process.id();
+        let before = cpu_of(process)?;
+        sleep(rest);
+        let used = cpu_of(process)? - before;
+        let note = match mode {
+            "kernel" => "of one core in the process; what the kernel does for it is not in here",
+            _ => "of one core, while all peers have sessions and nothing is sent but keepalives",
+        };
+        let samples = [100.0 * used / rest.as_secs_f64()];
+        report.print(&line.samples(&samples).note(note))?;
+    }
+    Ok(())
 }
 
 fn of(rounds: &[StreamRound], base: &[StreamRound], value: fn(&StreamRound) -> f64) -> Vec<f64> {

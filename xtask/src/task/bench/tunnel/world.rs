@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -86,6 +86,24 @@ pub(crate) struct Said {
 pub(crate) struct Opened {
     pub(crate) process: Process,
     pub(crate) said: Said,
+    out: BufReader<ChildStdout>,
+}
+
+impl Opened {
+    /// Waits until it says one more thing.
+    fn said_more(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        self.out.read_line(&mut line).context("reading")?;
+        ensure!(!line.is_empty(), "the tunnel has ended");
+        Ok(line)
+    }
+}
+
+/// A tunnel whose peers are all there.
+pub(crate) struct Crowded {
+    pub(crate) device: Opened,
+    /// Kept for its end.
+    _crowd: Process,
 }
 
 /// A process that ends when this is dropped, and with this program.
@@ -193,6 +211,36 @@ impl World {
         open.arg("--state-dir").arg(self.folder.join("absent"));
         open.args(["--device", "many0", "--port", "51874"]);
         open_tunnel(open.args(["--absent-peers", &count.to_string()]))
+    }
+
+    /// Opens one more on a side, with peers that all answer from the other and send nothing; an error where the kernel has no
+    /// WireGuard and its own is asked for.
+    pub(crate) fn open_with_crowd(
+        &self,
+        side: Side,
+        program: &Path,
+        (count, mode): (u32, &str),
+    ) -> anyhow::Result<Crowded> {
+        let folder = self.folder.join(format!("crowded-{mode}"));
+        let mut show = command(program);
+        let key = output(show.arg("--state-dir").arg(&folder).arg("--show-key"))?;
+        let count = count.to_string();
+        let mut be = self.inside(side.other(), program);
+        be.arg("--state-dir").arg(&folder);
+        be.args(["--crowd-peers", &count, "--be-crowd-of", key.trim()]);
+        be.args(["--crowd-at", "0.0.0.0"]);
+        let crowd = start(&mut be)?;
+        let at = side.other().address(PathKind::Link).to_string();
+        let mut open = self.inside(side, program);
+        open.arg("--state-dir").arg(&folder).args(["--mode", mode]);
+        open.args(["--device", "crowd0", "--port", "51875"]);
+        open.args(["--crowd-peers", &count, "--crowd-at", &at]);
+        let mut opened = open_tunnel(&mut open)?;
+        opened.said_more()?;
+        Ok(Crowded {
+            device: opened,
+            _crowd: crowd,
+        })
     }
 
     /// Opens boringtun-cli on both sides, with one thread, as more are slower.
@@ -357,11 +405,10 @@ fn open_tunnel(command: &mut Command) -> anyhow::Result<Opened> {
         bail!("`{line}` has no output");
     };
     let mut said = String::new();
-    BufReader::new(out)
-        .read_line(&mut said)
-        .context("reading")?;
+    let mut out = BufReader::new(out);
+    out.read_line(&mut said).context("reading")?;
     let said = serde_json::from_str(&said).with_context(|| format!("`{line}` opened no tunnel"))?;
-    Ok(Opened { process, said })
+    Ok(Opened { process, said, out })
 }
 
 /// The public half of a key, as `wg` computes it.

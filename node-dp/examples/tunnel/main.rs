@@ -1,11 +1,14 @@
 //! Opens a tunnel device with peers given by hand, without a gateway: to try one out, and to measure it.
 //!
-//! It prints a line of JSON when the device is open and its peers are configured, and runs until its standard input ends.
+//! It prints a line of JSON when the device is open and its peers are configured, one more when the peers that answer have
+//! all done so, and runs until its standard input ends.
+
+mod crowd;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
     time::{Duration, Instant},
@@ -18,12 +21,15 @@ use cluster_registry::{
     name::{ClusterName, NodeName},
     node::PublicKey,
 };
-use node_dp::tunnel::{self, Mode, Tunnel, TunnelConfig};
+use node_dp::tunnel::{self, Mode, PeerStats, Tunnel, TunnelConfig};
 use node_dp_core::tunnel::{WantedPeer, inside::InsidePlan};
 
 /// How often one peer is changed to measure that, and how long is waited in between.
 const CHANGES: u32 = 20;
 const BETWEEN_CHANGES: Duration = Duration::from_millis(20);
+
+/// How long a crowd may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What to open.
 #[derive(Debug, clap::Parser)]
@@ -52,6 +58,15 @@ struct Args {
     /// So many more peers that nobody is, to measure what they cost.
     #[arg(long, default_value_t = 0)]
     absent_peers: u32,
+    /// So many more peers that a crowd is.
+    #[arg(long, default_value_t = 0, requires = "crowd_at")]
+    crowd_peers: u32,
+    /// Where the crowd is.
+    #[arg(long)]
+    crowd_at: Option<IpAddr>,
+    /// Opens nothing and is that crowd, for the device with this key.
+    #[arg(long, value_name = "KEY", requires = "crowd_peers")]
+    be_crowd_of: Option<String>,
 }
 
 /// A peer on the command line.
@@ -65,10 +80,7 @@ impl FromStr for Peer {
         let (key, rest) = text.split_once('@').context("no '@' behind the key")?;
         let (endpoint, prefixes) = rest.split_once('=').context("no '=' behind the endpoint")?;
         let prefixes: Result<BTreeSet<_>, _> = prefixes.split(',').map(str::parse).collect();
-        let key = STANDARD.decode(key).context("reading the key")?;
-        let Ok(key) = key.try_into().map(PublicKey) else {
-            bail!("a key has 32 bytes");
-        };
+        let key = public_key(key)?;
         let endpoint = endpoint.parse().context("reading the endpoint")?;
         Ok(Self(peer(
             key,
@@ -80,14 +92,17 @@ impl FromStr for Peer {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if let Some(device) = &args.be_crowd_of {
+        return runtime.block_on(crowd::run(args.crowd_peers, public_key(device)?));
+    }
     std::fs::create_dir_all(&args.state_dir).context("making the folder")?;
     let private_key = tunnel::load_or_create_key(&args.state_dir)?;
     if args.show_key {
         return say(&STANDARD.encode(private_key.public_key().0));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     runtime.block_on(async {
         let config = TunnelConfig {
             mode: args.mode,
@@ -106,12 +121,21 @@ fn main() -> anyhow::Result<()> {
             let peer = absent(number)?;
             peers.insert(peer.public_key, peer);
         }
+        let crowd = match args.crowd_at {
+            Some(address) => crowd_peers(address, args.crowd_peers)?,
+            None => BTreeMap::new(),
+        };
+        peers.extend(crowd.clone());
         let configure_seconds = configure(&mut tunnel, &peers).await?;
         let change_ms = change_one(&mut tunnel, &mut peers).await?;
         say(&format!(
             "{{\"peers\":{},\"configure_seconds\":{configure_seconds},\"change_one_ms\":{change_ms:?}}}",
             peers.len()
         ))?;
+        if !crowd.is_empty() {
+            let answered_seconds = wait_for_answers(&tunnel, &crowd).await?;
+            say(&format!("{{\"answered_seconds\":{answered_seconds}}}"))?;
+        }
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
         tunnel.close().await;
         Ok(())
@@ -128,9 +152,7 @@ async fn configure(
         .flat_map(|peer| peer.allowed_ips.iter().copied())
         .collect();
     let start = Instant::now();
-    tunnel
-        .set_routes(&routes, &InsidePlan::default())
-        .await?;
+    tunnel.set_routes(&routes, &InsidePlan::default()).await?;
     tunnel.configure(peers).await?;
     Ok(start.elapsed().as_secs_f64())
 }
@@ -155,6 +177,47 @@ async fn change_one(
         tokio::time::sleep(BETWEEN_CHANGES).await;
     }
     Ok(times)
+}
+
+/// The peers that a crowd is.
+fn crowd_peers(address: IpAddr, count: u32) -> anyhow::Result<BTreeMap<PublicKey, WantedPeer>> {
+    let members = (0..count).map(|number| {
+        let key = crowd::private_key(number).public_key();
+        let prefix = format!("fd78::{number:x}/128").parse()?;
+        let endpoint = crowd::endpoint(address, number)?;
+        Ok((key, peer(key, endpoint, BTreeSet::from([prefix]))?))
+    });
+    members.collect()
+}
+
+/// How long it takes, in seconds, until all of some peers have shaken hands.
+async fn wait_for_answers(
+    tunnel: &Tunnel,
+    peers: &BTreeMap<PublicKey, WantedPeer>,
+) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    loop {
+        let stats = tunnel.stats().await?;
+        let has_answered = |key| {
+            let seen: Option<&PeerStats> = stats.get(key);
+            seen.is_some_and(|seen| seen.last_handshake.is_some())
+        };
+        if peers.keys().all(has_answered) {
+            return Ok(start.elapsed().as_secs_f64());
+        }
+        if start.elapsed() > ANSWERS_WITHIN {
+            bail!("not all peers have answered within {ANSWERS_WITHIN:?}");
+        }
+        tokio::time::sleep(BETWEEN_CHANGES).await;
+    }
+}
+
+fn public_key(text: &str) -> anyhow::Result<PublicKey> {
+    let key = STANDARD.decode(text).context("reading the key")?;
+    let Ok(key) = key.try_into() else {
+        bail!("a key has 32 bytes");
+    };
+    Ok(PublicKey(key))
 }
 
 /// A peer that answers nothing: its endpoint is of those kept for documents.
