@@ -18,10 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let object = build(&workspace, &Path::new(&out).join("bpf"))?;
-    fs::copy(
-        object.with_file_name("clamp"),
-        Path::new(&out).join("clamp.o"),
-    )?;
+    for other in ["clamp", "load"] {
+        let copy = Path::new(&out).join(format!("{other}.o"));
+        fs::copy(object.with_file_name(other), copy)?;
+    }
     fs::copy(object, Path::new(&out).join("programs.o"))?;
     Ok(())
 }

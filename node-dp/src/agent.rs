@@ -124,6 +124,7 @@ impl Opened {
         let (datapath, adoption) = Datapath::open(DatapathConfig {
             bpffs: config.bpffs.clone(),
             devices: config.served_devices(),
+            fast_path: config.xdp,
             ..DatapathConfig::new(config.cgroup.clone())
         })
         .context("opening the datapath")?;

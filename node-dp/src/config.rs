@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use node_dp_core::{probe::ProbeConfig, tunnel::inside::Inside};
 
-use crate::tunnel;
+use crate::{datapath::FastPath, tunnel};
 
 pub use error::ConfigError;
 
@@ -86,6 +86,10 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub device: Vec<String>,
+    /// Whether XDP forwards packets of flows under way at those devices: off, auto (by the driver where it can, else by the
+    /// kernel in its place), native or generic.
+    #[arg(long, env = "ISTHMUS_XDP", default_value_t = FastPath::Off)]
+    pub xdp: FastPath,
     /// The node's address within its pods' prefix, which stands for outside clients of other clusters' backends; one per
     /// family.
     #[arg(
@@ -224,6 +228,8 @@ pub struct Config {
     pub cgroup: PathBuf,
     /// The devices at which packets are translated.
     pub devices: Vec<String>,
+    /// Whether XDP forwards packets at them.
+    pub xdp: FastPath,
     /// The addresses that stand for outside clients of other clusters' backends.
     pub tunnel_addresses: BTreeSet<IpAddr>,
     /// Which tunnels; `None` for none.
@@ -297,6 +303,7 @@ impl TryFrom<Args> for Config {
             bpffs: args.bpffs,
             cgroup,
             devices: args.device,
+            xdp: args.xdp,
             tunnel_addresses: args.tunnel_address.into_iter().collect(),
             tunnel,
             encrypt_within_cluster,

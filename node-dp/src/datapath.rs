@@ -8,10 +8,12 @@
 mod connections;
 mod contents;
 mod devices;
+mod fast_path;
 mod features;
 mod flows;
 mod hooks;
 mod interfaces;
+mod netdev;
 mod object;
 mod pins;
 mod sys;
@@ -35,6 +37,7 @@ use node_dp_common::{
 pub use connections::Connections;
 pub use contents::{ApplyError, ReadError};
 pub use devices::Attachment;
+pub use fast_path::{Acceleration, FastPath, ParseFastPathError};
 pub use features::Feature;
 pub use flows::SweepError;
 pub use hooks::AttachError;
@@ -42,6 +45,7 @@ pub use object::MapSizes;
 pub use upkeep::{NodeAddresses, Upkeep};
 
 use devices::Devices;
+use fast_path::FastPaths;
 use flows::Flows;
 use object::Programs;
 
@@ -59,6 +63,8 @@ pub struct DatapathConfig {
     pub devices: Vec<String>,
     /// How the programs are attached to them.
     pub attachment: Attachment,
+    /// Whether their drivers forward packets of flows under way.
+    pub fast_path: FastPath,
     /// How many entries the maps can hold.
     pub sizes: MapSizes,
 }
@@ -71,6 +77,7 @@ impl DatapathConfig {
             cgroup,
             devices: Vec::new(),
             attachment: Attachment::best(),
+            fast_path: FastPath::Off,
             sizes: MapSizes::default(),
         }
     }
@@ -142,6 +149,7 @@ pub struct Datapath {
     maglev: HashMap<MapData, MaglevKey, MaglevValue>,
     source_ranges: LpmTrie<MapData, SourceKey, u32>,
     drops: PerCpuArray<MapData, u64>,
+    forwarded: PerCpuArray<MapData, u64>,
     /// The maps that want upkeep, until they are taken.
     upkeep: Option<Upkeep>,
     /// Who is connected to whom, until it is taken.
@@ -190,11 +198,12 @@ impl Datapath {
                 cursor: None,
             }),
             drops: loaded.map("DROPS")?,
+            forwarded: loaded.map("FORWARDED")?,
+            attached: Devices::new(FastPaths::new(loaded.map("DEVICES")?)),
             connections: Some(connections),
             features,
             programs: loaded.into_programs(),
             is_waiting: true,
-            attached: Devices::default(),
             config,
         };
         match adoption {
@@ -248,6 +257,16 @@ impl Datapath {
     /// How often each reason occurred since the maps were made, on all CPUs.
     pub fn drops(&self) -> Result<BTreeMap<DropReason, u64>, ReadError> {
         contents::drops(&self.drops)
+    }
+
+    /// What came of the fast path at each device that is there; nothing where it is off.
+    pub fn accelerations(&self) -> BTreeMap<String, Acceleration> {
+        self.attached.accelerations()
+    }
+
+    /// How many packets the fast path has forwarded since the maps were made, on all CPUs.
+    pub fn forwarded(&self) -> Result<u64, ReadError> {
+        contents::forwarded(&self.forwarded)
     }
 
     /// What the kernel offers, and what was chosen for it.

@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     drops: Family<Labels<1>, Counter<u64, AtomicU64>>,
     /// Of the tunnels.
     pub(crate) tunnel: TunnelMetrics,
+    forwarded: Counter<u64, AtomicU64>,
 }
 
 impl Metrics {
@@ -97,6 +98,11 @@ impl Metrics {
             self.drops.clone(),
         );
         self.tunnel.register(registry);
+        registry.register(
+            "fast_path_packets",
+            "Packets that XDP has forwarded",
+            self.forwarded.clone(),
+        );
     }
 
     /// A new verdict was given.
@@ -123,6 +129,12 @@ impl Metrics {
         let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.services.set(as_gauge(image.services.len()));
         self.backends.set(as_gauge(image.backends.len()));
+    }
+
+    /// The fast path has forwarded so many packets.
+    pub(crate) fn note_forwarded(&self, packets: u64) {
+        let counter = self.forwarded.inner();
+        counter.store(packets, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The kernel has counted this.

@@ -235,6 +235,7 @@ impl<M: Maps> Reconcile<M> {
         if self.next_count <= now {
             self.next_count = now + COUNT_INTERVAL;
             self.metrics.note_drops(&self.writer.drops());
+            self.metrics.note_forwarded(self.writer.forwarded());
         }
         if self.next_devices <= now {
             self.next_devices = now + DEVICE_INTERVAL;

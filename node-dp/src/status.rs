@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    datapath::Feature,
+    datapath::{Acceleration, Feature},
     device::StatusRequest,
     reconcile::{Known, Snapshot},
 };
@@ -71,6 +71,8 @@ impl StatusSource {
         status.gateway = snapshot.gateway;
         let (name, devices) = devices(&snapshot.devices);
         status.kernel.features.insert(name, devices);
+        let (name, fast_path) = fast_path(&snapshot.accelerations);
+        status.kernel.features.insert(name, fast_path);
         let local = Known {
             index: Some(node_dp_common::LOCAL_CLUSTER),
             verdict: Verdict::LOCAL,
@@ -141,6 +143,26 @@ fn devices(devices: &BTreeMap<String, bool>) -> (String, status::Feature) {
         false => served,
     };
     ("devices".to_owned(), status::Feature { chosen, reason })
+}
+
+/// What came of the fast path at each device.
+fn fast_path(accelerations: &BTreeMap<String, Acceleration>) -> (String, status::Feature) {
+    let listed = |text: fn(&Acceleration) -> &str, between: &str| {
+        let all = accelerations.iter();
+        let all = all.map(|(name, acceleration)| format!("{name}{between}{}", text(acceleration)));
+        all.collect::<Vec<_>>()
+    };
+    let feature = match accelerations.is_empty() {
+        true => status::Feature {
+            chosen: "off".to_owned(),
+            reason: "no device has it, or --xdp is off".to_owned(),
+        },
+        false => status::Feature {
+            chosen: listed(|found| found.chosen, " ").join(", "),
+            reason: listed(|found| &found.reason, ": ").join("; "),
+        },
+    };
+    ("xdp".to_owned(), feature)
 }
 
 async fn ask<T>(task: &mpsc::Sender<oneshot::Sender<T>>) -> Option<T> {

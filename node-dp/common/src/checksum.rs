@@ -55,6 +55,13 @@ impl Sum {
         self.plus_word(!other.fold_to_word())
     }
 
+    /// What an IPv4 header's sum changes by when a packet has one hop less to go.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_hop() -> Self {
+        Self::ZERO.plus_half(!0x0100_u16.to_be())
+    }
+
     /// Folded to four bytes, as the kernel's helpers take a difference.
     #[inline(always)]
     pub fn fold_to_word(self) -> u32 {
@@ -68,6 +75,12 @@ impl Sum {
         let sum = self.fold_to_word();
         let sum = (sum & 0xffff) + (sum >> 16);
         ((sum & 0xffff) + (sum >> 16)) as u16
+    }
+
+    /// A checksum over something that has changed by this sum (RFC 1624, equation 3).
+    #[inline(always)]
+    pub fn applied_to(self, checksum: u16) -> u16 {
+        Self::ZERO.plus_half(!checksum).plus(self).checksum()
     }
 
     /// The checksum over what was added: its complement.

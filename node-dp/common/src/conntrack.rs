@@ -29,6 +29,12 @@ impl TcpFlags {
         self.0 & flags == flags
     }
 
+    /// Whether the segment neither begins nor ends a connection or one of its halves; a datagram does not.
+    #[inline(always)]
+    pub fn is_between(self) -> bool {
+        self.0 & (Self::SYN | Self::FIN | Self::RST) == 0
+    }
+
     /// Whether a client asks for a new connection.
     #[inline(always)]
     pub fn opens(self) -> bool {
@@ -154,6 +160,15 @@ impl FlowState {
         }
     }
 
+    /// Whether both have spoken and the next packet changes nothing, unless it begins or ends something.
+    #[inline(always)]
+    pub fn is_settled(self) -> bool {
+        match self {
+            Self::Established | Self::HalfClosedByClient | Self::HalfClosedByBackend => true,
+            Self::New | Self::SynReceived | Self::Closing | Self::Reset => false,
+        }
+    }
+
     /// For how many seconds a TCP flow may be silent.
     ///
     /// The kernel's own conntrack, but for established and half-closed flows: there it is what kube-proxy sets, and well
@@ -252,6 +267,22 @@ mod tests {
         assert_eq!(asked.next(Original, TcpFlags::NONE), asked);
         assert_eq!(answered, FlowState::Established);
         assert!(answered.udp_timeout() > asked.udp_timeout());
+    }
+
+    #[test]
+    fn a_segment_in_between_leaves_a_settled_flow_as_it_is() {
+        let between = (0..=u8::MAX)
+            .map(TcpFlags)
+            .filter(|flags| flags.is_between());
+        for flags in between {
+            for state in FlowState::ALL
+                .into_iter()
+                .filter(|state| state.is_settled())
+            {
+                assert_eq!(state.next(Original, flags), state);
+                assert_eq!(state.next(Reply, flags), state);
+            }
+        }
     }
 
     #[test]

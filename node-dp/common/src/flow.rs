@@ -18,6 +18,7 @@
 use crate::{
     address::{Address, Port},
     conntrack::FlowState,
+    next_hop::NextHop,
     tuple::Tuple,
 };
 
@@ -90,15 +91,32 @@ pub struct FlowValue {
     state: u8,
     role: u8,
     _pad: [u8; 2],
+    hop: NextHop,
 }
 
-const _: () = assert!(size_of::<FlowValue>() == 60);
+const _: () = assert!(size_of::<FlowValue>() == 88);
 
 impl FlowValue {
     /// What the packets become.
     #[inline(always)]
     pub fn tuple(&self) -> Tuple {
         self.tuple
+    }
+
+    /// The same where it stands, which is never written in place.
+    #[inline(always)]
+    pub fn tuple_in_place(&self) -> &Tuple {
+        &self.tuple
+    }
+
+    /// What the client's packets are on the wire to the backend; of an origin only.
+    #[inline(always)]
+    pub fn sent(&self) -> Tuple {
+        let mut sent = self.tuple;
+        if self.masquerade != Address::default() {
+            sent.source = self.masquerade;
+        }
+        sent
     }
 
     /// What the entry is to its flow; `None` if the map holds a number this version does not know.
@@ -122,6 +140,18 @@ impl FlowValue {
     #[inline(always)]
     pub fn state(&self) -> FlowState {
         FlowState::from_number(self.state)
+    }
+
+    /// Where the fast path sends the packets; of an origin and a reply only.
+    #[inline(always)]
+    pub fn hop(&self) -> &NextHop {
+        &self.hop
+    }
+
+    /// The same, to be replaced.
+    #[inline(always)]
+    pub fn hop_mut(&mut self) -> &mut NextHop {
+        &mut self.hop
     }
 
     /// Notes a packet of the flow; writes only what changes, as all CPUs read these bytes.
@@ -209,6 +239,7 @@ impl Flow {
         (self.key(self.wire().reverse(), Hook::Ingress), value)
     }
 
+    #[inline(always)]
     fn wire(&self) -> Tuple {
         Tuple {
             source: self.masquerade,
@@ -230,6 +261,7 @@ impl Flow {
             state: 0,
             role: role as u8,
             _pad: [0; 2],
+            hop: NextHop::default(),
         }
     }
 }

@@ -11,11 +11,14 @@ pub mod backend;
 pub mod checksum;
 pub mod cluster;
 pub mod conntrack;
+pub mod device;
 pub mod drops;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
+pub mod load;
 pub mod maglev;
+pub mod next_hop;
 pub mod node;
 #[cfg(feature = "user")]
 mod pod;
@@ -31,11 +34,13 @@ pub use affinity::{AffinityKey, AffinityValue, Client, MemberKey};
 pub use backend::{BackendKey, BackendValue};
 pub use cluster::{ClusterState, ClusterValue, LOCAL_CLUSTER, MAX_CLUSTERS};
 pub use conntrack::FlowState;
+pub use device::DeviceValue;
 pub use drops::DropReason;
 pub use flow::{Flow, FlowKey, FlowValue, Hook};
 pub use fragment::{FragmentKey, FragmentValue};
 pub use frontend::FrontendKey;
 pub use maglev::{MaglevKey, MaglevValue};
+pub use next_hop::NextHop;
 pub use node::NodeValue;
 pub use rev_nat::{PeerValue, RevNatKey, RevNatValue};
 pub use select::{Choice, select};
@@ -44,4 +49,4 @@ pub use source_range::{IN_CLUSTERS, SourceKey};
 pub use tuple::Tuple;
 
 /// The number of the layout and meaning of all map contents; maps pinned under another number are not adopted.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;

@@ -1,9 +1,9 @@
 //! Marks the shared types as plain old data for aya's maps.
 
 use crate::{
-    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, FlowKey,
-    FlowValue, FragmentKey, FragmentValue, FrontendKey, MaglevKey, MaglevValue, MemberKey,
-    NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DeviceValue,
+    FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, MaglevKey, MaglevValue, MemberKey,
+    NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey, load,
 };
 
 // SAFETY: repr(C) without implicit padding (its size is asserted), and any bytes are a valid value.
@@ -31,6 +31,8 @@ unsafe impl aya::Pod for AffinityValue {}
 // SAFETY: as above.
 unsafe impl aya::Pod for MemberKey {}
 // SAFETY: as above.
+unsafe impl aya::Pod for DeviceValue {}
+// SAFETY: as above.
 unsafe impl aya::Pod for FlowKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FlowValue {}
@@ -46,3 +48,5 @@ unsafe impl aya::Pod for MaglevValue {}
 unsafe impl aya::Pod for NodeValue {}
 // SAFETY: as above.
 unsafe impl aya::Pod for SourceKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for load::Plan {}

@@ -8,7 +8,7 @@ use node_dp_common::{
 };
 
 use crate::{
-    layers::{Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, TCP, UDP},
+    layers::{Fragment, ICMP_V4, ICMP_V6, Ipv4Header, Ipv6Header, Layers, TCP, TcpHeader, UDP},
     packet::Packet,
 };
 
@@ -22,23 +22,6 @@ const ICMP_LENGTH: u32 = 8;
 /// "Port unreachable": type and code of each family.
 const UNREACHABLE_V4: [u8; 2] = [3, 3];
 const UNREACHABLE_V6: [u8; 2] = [1, 4];
-
-/// A TCP header without options.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct TcpHeader {
-    source: u16,
-    destination: u16,
-    sequence: u32,
-    acknowledged: u32,
-    length: u8,
-    flags: u8,
-    window: u16,
-    checksum: u16,
-    urgent: u16,
-}
-
-const _: () = assert!(size_of::<TcpHeader>() as u32 == TCP_LENGTH);
 
 /// The head of an ICMP error of either family.
 #[repr(C)]

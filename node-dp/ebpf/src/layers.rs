@@ -22,8 +22,10 @@ const MOST_EXTENSIONS: usize = 4;
 const ETHERTYPE_V4: u32 = 0x0800_u16.to_be() as u32;
 const ETHERTYPE_V6: u32 = 0x86dd_u16.to_be() as u32;
 
+// The headers are aligned as they are in a packet, whose link header of 14 bytes lets them begin at any even address.
+
 /// An IPv4 header without options.
-#[repr(C)]
+#[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 pub(crate) struct Ipv4Header {
     pub(crate) version_and_length: u8,
@@ -41,7 +43,7 @@ pub(crate) struct Ipv4Header {
 const _: () = assert!(size_of::<Ipv4Header>() == 20);
 
 /// An IPv6 header.
-#[repr(C)]
+#[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 pub(crate) struct Ipv6Header {
     pub(crate) version_and_class: u32,
@@ -53,6 +55,35 @@ pub(crate) struct Ipv6Header {
 }
 
 const _: () = assert!(size_of::<Ipv6Header>() == 40);
+
+/// A TCP header without options.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub(crate) struct TcpHeader {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledged: u32,
+    pub(crate) length: u8,
+    pub(crate) flags: u8,
+    pub(crate) window: u16,
+    pub(crate) checksum: u16,
+    pub(crate) urgent: u16,
+}
+
+const _: () = assert!(size_of::<TcpHeader>() == 20);
+
+/// A UDP header.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub(crate) struct UdpHeader {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) length: u16,
+    pub(crate) checksum: u16,
+}
+
+const _: () = assert!(size_of::<UdpHeader>() == 8);
 
 /// Which of a datagram's fragments a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]

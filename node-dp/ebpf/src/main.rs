@@ -1,7 +1,8 @@
 //! The kernel programs of a node: a service's frontend becomes a backend.
 //!
 //! Where the node's own sockets connect or send, the socket talks to the backend itself, nothing is done per packet, and only
-//! what the application sees of its peer is turned back. What comes to the node's devices is translated packet by packet.
+//! what the application sees of its peer is turned back. What comes to the node's devices is translated packet by packet, and
+//! the packets of flows that are under way can be forwarded before the kernel makes anything of them.
 //! Built for the BPF target by the agent's build script; on the host this crate is empty.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -13,7 +14,11 @@ mod answer;
 #[cfg(target_arch = "bpf")]
 mod device;
 #[cfg(target_arch = "bpf")]
+mod fast;
+#[cfg(target_arch = "bpf")]
 mod flows;
+#[cfg(target_arch = "bpf")]
+mod frame;
 #[cfg(target_arch = "bpf")]
 mod hooks;
 #[cfg(target_arch = "bpf")]

@@ -8,9 +8,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use node_dp_common::{
-    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DropReason,
-    FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, MAX_CLUSTERS, MaglevKey,
-    MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DeviceValue,
+    DropReason, FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, MAX_CLUSTERS,
+    MaglevKey, MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue,
+    SourceKey,
 };
 
 use crate::device::Work;
@@ -57,11 +58,19 @@ pub(crate) static NODE: Array<NodeValue, 1> = Array::new();
 #[btf_map]
 pub(crate) static LOCAL_ADDRESSES: HashMap<Address, u32, 1_024, ON_DEMAND> = HashMap::new();
 
+/// The devices between which the fast path forwards, by their index.
+#[btf_map]
+pub(crate) static DEVICES: HashMap<u32, DeviceValue, 256, ON_DEMAND> = HashMap::new();
+
+/// How many packets the fast path has forwarded.
+#[btf_map]
+pub(crate) static FORWARDED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// Translated flows.
 ///
 /// On demand and not LRU: a flow is two entries, or four where it is masqueraded, and an LRU map could forget one of them
 /// alone. The agent sweeps it; where it is full, new flows are refused and old ones go on. 262,144 entries are 65,536
-/// masqueraded flows; each takes 160 bytes, and there are 4 MB of buckets beforehand.
+/// masqueraded flows; each takes 192 bytes, and there are 4 MB of buckets beforehand.
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey, FlowValue, 262_144, ON_DEMAND> = HashMap::new();
 
@@ -93,7 +102,18 @@ pub(crate) static DROPS: PerCpuArray<u64, { DropReason::ALL.len() }> = PerCpuArr
 /// Adds one to a reason's count on this CPU.
 #[inline(always)]
 pub(crate) fn count(reason: DropReason) {
-    if let Some(count) = DROPS.get_ptr_mut(reason.number()) {
+    add_one(DROPS.get_ptr_mut(reason.number()));
+}
+
+/// Adds one to the count of forwarded packets on this CPU.
+#[inline(always)]
+pub(crate) fn count_forwarded() {
+    add_one(FORWARDED.get_ptr_mut(0));
+}
+
+#[inline(always)]
+fn add_one(count: Option<*mut u64>) {
+    if let Some(count) = count {
         // SAFETY: the slot belongs to this CPU, and a program is not preempted by another of its kind in between.
         unsafe { *count += 1 };
     }

@@ -20,6 +20,7 @@ impl fmt::Display for Config {
             "bpffs": self.bpffs,
             "cgroup": self.cgroup,
             "device": self.devices,
+            "xdp": self.xdp.to_string(),
             "tunnel-address": self.tunnel_addresses,
             "tunnel": tunnel,
             "encrypt-within-cluster": self.encrypt_within_cluster.label(),

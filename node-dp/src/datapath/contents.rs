@@ -161,6 +161,15 @@ pub(super) fn drops(
         .collect()
 }
 
+/// How many packets all CPUs have forwarded.
+pub(super) fn forwarded(map: &PerCpuArray<MapData, u64>) -> Result<u64, ReadError> {
+    let counts = map.get(&0, 0).map_err(|source| ReadError {
+        map: "FORWARDED",
+        source,
+    })?;
+    Ok(counts.iter().sum())
+}
+
 fn entries<K: Pod + Ord, V: Pod>(
     map: &'static str,
     contents: &HashMap<MapData, K, V>,

@@ -16,7 +16,8 @@ use aya::programs::{
 };
 
 use super::{
-    DatapathConfig,
+    Acceleration, DatapathConfig,
+    fast_path::FastPaths,
     hooks::{AttachError, HookError, open_if_there, pin_in_place},
     interfaces::{self, Interface},
     object::Programs,
@@ -87,9 +88,10 @@ impl DeviceHook {
 }
 
 /// The devices that the programs are attached to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
     served: BTreeMap<String, Served>,
+    fast_paths: FastPaths,
 }
 
 /// A device that the programs are attached to.
@@ -100,6 +102,18 @@ struct Served {
 }
 
 impl Devices {
+    pub(super) fn new(fast_paths: FastPaths) -> Self {
+        Self {
+            served: BTreeMap::new(),
+            fast_paths,
+        }
+    }
+
+    /// What came of the fast path at each of them.
+    pub(super) fn accelerations(&self) -> BTreeMap<String, Acceleration> {
+        self.fast_paths.accelerations()
+    }
+
     /// The names of those that are there.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.served.keys().map(String::as_str)
@@ -115,6 +129,7 @@ impl Devices {
             load_all(programs)?;
         }
         self.follow(programs, config)?;
+        self.fast_paths.drop_others();
         self.detach_others(config)
     }
 
@@ -134,12 +149,15 @@ impl Devices {
             }
             has_changed = true;
             self.served.remove(name);
+            self.fast_paths.forget(name);
             if let Some(there) = there {
                 let pins = attach(programs, config, (name, there))?;
                 let index = there.index;
                 self.served.insert(name.clone(), Served { index, pins });
+                self.fast_paths.attach(programs, config, (name, there));
             }
         }
+        self.fast_paths.follow();
         if has_changed {
             self.detach_others(config)?;
         }
@@ -148,6 +166,7 @@ impl Devices {
 
     fn detach_others(&self, config: &DatapathConfig) -> Result<(), AttachError> {
         let pins = self.served.values().flat_map(|served| &served.pins);
+        let pins = pins.chain(self.fast_paths.pins());
         let filtered: &[String] = match config.attachment {
             Attachment::Tcx => &[],
             Attachment::Clsact => &config.devices,

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -126,6 +126,14 @@ pub(super) fn pin_in_place(link: FdLink, pin: &Path) -> Result<(), HookError> {
     link.pin(&beside)?;
     fs::rename(&beside, pin)?;
     Ok(())
+}
+
+/// The same with a link that aya does not know.
+pub(super) fn pin_link_in_place(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    let beside = beside(pin);
+    remove_if_there(&beside)?;
+    sys::pin(link, &beside)?;
+    fs::rename(&beside, pin)
 }
 
 pub(super) fn open_if_there(pin: &Path) -> io::Result<Option<OwnedFd>> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
+use node_dp_common::next_hop::EthernetAddress;
 
 /// A device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,25 @@ pub(super) struct Interface {
     pub(super) index: u32,
     /// Whether its packets begin with an Ethernet header, and not with the IP header.
     pub(super) is_ethernet: bool,
+    /// Its hardware address, if it is an Ethernet device.
+    pub(super) address: EthernetAddress,
 }
+
+/// The driver whose devices come in pairs.
+pub(super) const VETH: &str = "veth";
+
+/// The command by which ethtool asks for the driver.
+const GET_DRIVER: u32 = 3;
+
+/// The answer to that: `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverAnswer {
+    command: u32,
+    driver: [u8; 32],
+    _rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<DriverAnswer>() == 196);
 
 /// The number by which programs know the network namespace; `None` where the kernel does not tell it (5.14).
 pub(super) fn namespace_cookie() -> Option<u64> {
@@ -51,11 +70,33 @@ pub(super) fn find(name: &str) -> io::Result<Option<Interface>> {
         return Ok(None);
     }
     // SAFETY: as above.
-    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    let hardware = unsafe { request.ifr_ifru.ifru_hwaddr };
+    let [a, b, c, d, e, f, ..] = hardware.sa_data.map(libc::c_char::cast_unsigned);
     Ok(Some(Interface {
         index: u32::try_from(index).map_err(io::Error::other)?,
-        is_ethernet: kind == libc::ARPHRD_ETHER,
+        is_ethernet: hardware.sa_family == libc::ARPHRD_ETHER,
+        address: [a, b, c, d, e, f],
     }))
+}
+
+/// Whether the device of a name has a driver of that name; one that does not say so has none.
+pub(super) fn is_driven_by(name: &str, driver: &str) -> io::Result<bool> {
+    let mut answer = DriverAnswer {
+        command: GET_DRIVER,
+        driver: [0; 32],
+        _rest: [0; 160],
+    };
+    let mut request = request_for(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut answer).cast();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    match asks(&socket, libc::SIOCETHTOOL, &mut request) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        Err(error) => Err(error),
+        Ok(is_there) => {
+            let said = answer.driver.split(|byte| *byte == 0).next();
+            Ok(is_there && said == Some(driver.as_bytes()))
+        }
+    }
 }
 
 /// A question about the device of a name.
@@ -76,7 +117,7 @@ fn request_for(name: &str) -> io::Result<libc::ifreq> {
 
 /// Has the kernel answer a question about a device; false if the device is not there.
 fn asks(socket: &UdpSocket, question: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<bool> {
-    // SAFETY: both questions take such a struct, which lives until the call returns.
+    // SAFETY: all these questions take such a struct, which lives until the call returns, as does what it points to.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), question, std::ptr::from_mut(request)) };
     if result == 0 {
         return Ok(true);

@@ -8,13 +8,14 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{HashMap, Map, MapData, MapError},
-    programs::{CgroupSockAddr, ProgramError, ProgramType, SchedClassifier},
+    programs::{CgroupSockAddr, ProgramError, ProgramType, SchedClassifier, Xdp},
     sys::{BpfHelper, is_helper_supported},
 };
 use node_dp_common::{
-    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DropReason,
-    FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, LAYOUT, MAX_CLUSTERS, MaglevKey,
-    MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue, SourceKey,
+    Address, AffinityKey, AffinityValue, BackendKey, BackendValue, ClusterValue, DeviceValue,
+    DropReason, FlowKey, FlowValue, FragmentKey, FragmentValue, FrontendKey, LAYOUT, MAX_CLUSTERS,
+    MaglevKey, MaglevValue, MemberKey, NodeValue, PeerValue, RevNatKey, RevNatValue, ServiceValue,
+    SourceKey,
 };
 
 use super::{OpenError, interfaces};
@@ -23,7 +24,7 @@ use super::{OpenError, interfaces};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// All maps that are pinned: all but the one that a program only works on.
-pub(super) const MAPS: [&str; 14] = [
+pub(super) const MAPS: [&str; 16] = [
     "SERVICES",
     "BACKENDS",
     "MEMBERS",
@@ -33,6 +34,8 @@ pub(super) const MAPS: [&str; 14] = [
     "CLUSTERS",
     "NODE",
     "LOCAL_ADDRESSES",
+    "DEVICES",
+    "FORWARDED",
     "FLOWS",
     "FRAGMENTS",
     "PEERS",
@@ -42,7 +45,7 @@ pub(super) const MAPS: [&str; 14] = [
 
 /// How many entries the maps can hold.
 ///
-/// Services, backends, lines of Maglev tables and flows take memory as they come (about 200, 80, 192 and 160 bytes each);
+/// Services, backends, lines of Maglev tables and flows take memory as they come (about 200, 80, 192 and 192 bytes each);
 /// beforehand they take only 16 bytes per possible entry. `REV_NAT` and `AFFINITIES` take all of their memory at once, about
 /// 120 bytes per entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +100,7 @@ impl MapSizes {
             shape::<u32, ClusterValue>(clusters),
             shape::<u32, NodeValue>(1),
             shape::<Address, u32>(0),
+            shape::<u32, DeviceValue>(0),
             shape::<FlowKey, FlowValue>(self.flows),
             shape::<FragmentKey, FragmentValue>(0),
             shape::<i32, PeerValue>(0),
@@ -123,6 +127,14 @@ impl Programs {
         &mut self,
         name: &str,
     ) -> Result<&mut CgroupSockAddr, ProgramError> {
+        self.0
+            .program_mut(name)
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()
+    }
+
+    /// The program for drivers, by its own name.
+    pub(super) fn fast_program(&mut self, name: &str) -> Result<&mut Xdp, ProgramError> {
         self.0
             .program_mut(name)
             .ok_or(ProgramError::NotLoaded)?

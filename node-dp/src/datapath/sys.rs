@@ -12,18 +12,33 @@ use std::{
 
 use aya::Pod;
 
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
-/// `bpf_attr` for `BPF_OBJ_GET`.
+/// `bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
 #[derive(Default)]
 struct ObjectAttribute {
     path: u64,
     fd: u32,
+    flags: u32,
+}
+
+/// The type of attachment of XDP programs.
+const BPF_XDP: u32 = 37;
+
+/// `bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateAttribute {
+    program: u32,
+    target: u32,
+    attach_type: u32,
     flags: u32,
 }
 
@@ -109,6 +124,36 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = bpf(BPF_OBJ_GET, &mut attribute)?;
     // SAFETY: the call made this descriptor, and nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches an XDP program to the device of an index by a link (5.9), in the mode that the flags say.
+///
+/// aya would try another way of attaching when the kernel refuses, one that ends with the process.
+pub(super) fn create_xdp_link(
+    program: BorrowedFd<'_>,
+    device: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attribute = LinkCreateAttribute {
+        program: number(program),
+        target: device,
+        attach_type: BPF_XDP,
+        flags,
+    };
+    let fd = bpf(BPF_LINK_CREATE, &mut attribute)?;
+    // SAFETY: the call made this descriptor, and nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins a link or another object.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = ObjectAttribute {
+        path: path.as_ptr() as u64,
+        fd: number(object),
+        flags: 0,
+    };
+    bpf(BPF_OBJ_PIN, &mut attribute).map(drop)
 }
 
 /// Lets a link run another program from the next call on.

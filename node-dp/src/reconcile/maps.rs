@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error};
 use node_dp_common::DropReason;
 use node_dp_core::image::{Image, MapOp};
 
-use crate::datapath::{ApplyError, Datapath, OpenError, ReadError};
+use crate::datapath::{Acceleration, ApplyError, Datapath, OpenError, ReadError};
 
 /// The kernel's maps, or something like them.
 pub(crate) trait Maps {
@@ -30,6 +30,12 @@ pub(crate) trait Maps {
 
     /// The devices that they are for, and whether each is there and served.
     fn devices(&self) -> BTreeMap<String, bool>;
+
+    /// What came of the fast path at each of them.
+    fn accelerations(&self) -> BTreeMap<String, Acceleration>;
+
+    /// How many packets it has forwarded; nothing where that cannot be read.
+    fn forwarded(&self) -> u64;
 
     /// What was counted by reason; nothing where it cannot be read.
     fn drops(&self) -> BTreeMap<DropReason, u64>;
@@ -61,6 +67,14 @@ impl Maps for Datapath {
 
     fn devices(&self) -> BTreeMap<String, bool> {
         Self::devices(self)
+    }
+
+    fn accelerations(&self) -> BTreeMap<String, Acceleration> {
+        Self::accelerations(self)
+    }
+
+    fn forwarded(&self) -> u64 {
+        Self::forwarded(self).unwrap_or_default()
     }
 
     fn drops(&self) -> BTreeMap<DropReason, u64> {

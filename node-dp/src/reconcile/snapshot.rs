@@ -7,6 +7,7 @@ use isthmus_daemon::status::GatewayLink;
 use tokio::sync::oneshot;
 
 use super::{Known, Maps, Reconcile};
+use crate::datapath::Acceleration;
 
 /// What the task says of itself.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) drops: BTreeMap<String, u64>,
     /// The devices that are served, and those that are to be as soon as they are there.
     pub(crate) devices: BTreeMap<String, bool>,
+    /// What came of the fast path at each of them.
+    pub(crate) accelerations: BTreeMap<String, Acceleration>,
     /// The last thing that went wrong.
     pub(crate) last_error: Option<String>,
 }
@@ -37,6 +40,7 @@ impl<M: Maps> Reconcile<M> {
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
             devices: self.writer.devices(),
+            accelerations: self.writer.accelerations(),
             last_error: self.last_error.clone(),
         };
         // Who asked may have gone.

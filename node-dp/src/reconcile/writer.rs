@@ -6,7 +6,10 @@ use node_dp_common::DropReason;
 use node_dp_core::image::{Image, MapOp};
 
 use super::Maps;
-use crate::metrics::{Metrics, label};
+use crate::{
+    datapath::Acceleration,
+    metrics::{Metrics, label},
+};
 
 /// The maps, with what is counted about them.
 pub(super) struct Writer<M> {
@@ -76,6 +79,14 @@ impl<M: Maps> Writer<M> {
 
     pub(super) fn devices(&self) -> BTreeMap<String, bool> {
         self.maps.devices()
+    }
+
+    pub(super) fn accelerations(&self) -> BTreeMap<String, Acceleration> {
+        self.maps.accelerations()
+    }
+
+    pub(super) fn forwarded(&self) -> u64 {
+        self.maps.forwarded()
     }
 
     pub(super) fn drops(&self) -> BTreeMap<DropReason, u64> {

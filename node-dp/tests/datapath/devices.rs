@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use node_dp::datapath::{Attachment, Datapath, DatapathConfig, NodeAddresses, Upkeep};
+use node_dp::datapath::{Attachment, Datapath, DatapathConfig, FastPath, NodeAddresses, Upkeep};
 use node_dp_common::DropReason;
 
 use crate::{
@@ -30,11 +30,21 @@ pub(crate) struct World {
     _elsewhere: Host,
     pub(crate) datapath: Datapath,
     upkeep: Upkeep,
-    config: DatapathConfig,
+    pub(crate) config: DatapathConfig,
 }
 
 impl World {
     pub(crate) fn run(attachment: Attachment, services: &[Service], body: impl FnOnce(&mut Self)) {
+        Self::run_with((attachment, FastPath::Off), services, |_| {}, body);
+    }
+
+    /// The same with a fast path; each host prepares its device, `eth0`, before.
+    pub(crate) fn run_with(
+        (attachment, fast_path): (Attachment, FastPath),
+        services: &[Service],
+        prepare: fn(&str),
+        body: impl FnOnce(&mut Self),
+    ) {
         let node = Node::new();
         node.run(|| {
             let client = Host::new(
@@ -62,9 +72,13 @@ impl World {
             for host in [&pod, &elsewhere] {
                 host.run(serve);
             }
+            for host in [&client, &pod, &elsewhere] {
+                host.run(move || prepare("eth0"));
+            }
             let config = DatapathConfig {
                 devices: ["out0", "pod0", "lan0"].map(str::to_owned).into(),
                 attachment,
+                fast_path,
                 ..node.config()
             };
             let (mut datapath, _) = Datapath::open(config.clone()).unwrap();
@@ -101,7 +115,7 @@ impl World {
     }
 
     /// Whom the server at an address says it sees; by TCP and by UDP.
-    fn ask(&self, frontend: &str) -> [io::Result<SocketAddr>; 2] {
+    pub(crate) fn ask(&self, frontend: &str) -> [io::Result<SocketAddr>; 2] {
         let frontend = address(frontend);
         self.client
             .run(move || [ask_tcp(frontend), ask_udp(frontend)])

@@ -8,7 +8,6 @@ use std::{
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -33,6 +32,8 @@ use node_dp_core::{
     image::{Image, MapOp},
 };
 use tempfile::TempDir;
+
+pub(crate) use crate::network::ip;
 
 /// The protocols' numbers.
 pub(crate) const TCP: u8 = 6;
@@ -322,15 +323,6 @@ pub(crate) fn any_port(ip: &str) -> SocketAddr {
 fn entries(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
-}
-
-/// Runs iproute2's `ip`.
-pub(crate) fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .expect("iproute2 is installed");
-    assert!(status.success(), "ip {arguments}");
 }
 
 fn cgroup2() -> PathBuf {

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and says what it leaves"
 )]
 
+mod accelerated;
 mod affinity;
 mod devices;
 mod fixture;

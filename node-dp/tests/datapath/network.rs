@@ -2,16 +2,27 @@
 
 use std::{
     fs,
+    net::UdpSocket,
+    os::fd::AsRawFd,
+    process::Command,
     sync::mpsc::{Sender, channel},
     thread::{self, JoinHandle},
 };
 
 use nix::{
     sched::{CloneFlags, unshare},
-    unistd::gettid,
+    unistd::{Pid, gettid},
 };
 
-use crate::fixture::ip;
+/// What a device can be told to do, or not to, by the numbers that ethtool has for that.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Offload {
+    /// To compute checksums of what it sends: at a veth, to leave that to whoever needs one.
+    Checksums = 0x17,
+    /// To merge what it receives: at a veth, to take frames at all that a driver sends from the other end.
+    Merging = 0x2c,
+}
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -19,12 +30,35 @@ type Task = Box<dyn FnOnce() + Send>;
 pub(crate) struct Host {
     tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
+    tid: Pid,
 }
 
 impl Host {
     /// A host whose device is `eth0`, at the other end of the node's `device`. Addresses are those of the host, with
     /// prefix lengths; `gateways` are where its default routes lead, if anywhere.
     pub(crate) fn new(device: &str, addresses: &[&str], gateways: &[&str]) -> Self {
+        let host = Self::alone();
+        let tid = host.tid;
+        ip(&format!(
+            "link add {device} type veth peer name eth0 netns {tid}"
+        ));
+        ip(&format!("link set {device} up"));
+        let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (addresses, gateways) = (own(addresses), own(gateways));
+        host.run(move || {
+            ip("link set eth0 up");
+            for address in addresses {
+                address_of("eth0", &address);
+            }
+            for gateway in gateways {
+                ip(&format!("route add default via {gateway}"));
+            }
+        });
+        host
+    }
+
+    /// A host that nobody reaches.
+    pub(crate) fn alone() -> Self {
         let (tasks, inbox) = channel::<Task>();
         let (tid_tx, tid_rx) = channel();
         let thread = thread::spawn(move || {
@@ -34,31 +68,31 @@ impl Host {
                 task();
             }
         });
-        let tid = tid_rx.recv().unwrap();
-        ip(&format!(
-            "link add {device} type veth peer name eth0 netns {tid}"
-        ));
-        ip(&format!("link set {device} up"));
         let host = Self {
             tasks: Some(tasks),
             thread: Some(thread),
+            tid: tid_rx.recv().unwrap(),
         };
-        let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (addresses, gateways) = (own(addresses), own(gateways));
-        host.run(move || {
-            ip("link set lo up");
-            ip("link set eth0 up");
-            for address in addresses {
-                ip(&format!(
-                    "address add {address} dev eth0{}",
-                    nodad(&address)
-                ));
-            }
-            for gateway in gateways {
-                ip(&format!("route add default via {gateway}"));
-            }
-        });
+        host.run(|| ip("link set lo up"));
         host
+    }
+
+    /// Joins it to another one by a veth, whose ends are named here and there.
+    #[allow(
+        dead_code,
+        reason = "the bench of forwarding does, which shares this file"
+    )]
+    pub(crate) fn join(&self, here: &str, other: &Self, there: &str) {
+        let (here, there) = (here.to_owned(), there.to_owned());
+        let tid = other.tid;
+        let up = format!("link set {there} up");
+        self.run(move || {
+            ip(&format!(
+                "link add {here} type veth peer name {there} netns {tid}"
+            ));
+            ip(&format!("link set {here} up"));
+        });
+        other.run(move || ip(&up));
     }
 
     /// Runs something on the host, and waits for it.
@@ -101,6 +135,33 @@ pub(crate) fn be_router() {
     ] {
         fs::write(format!("/proc/sys/net/{key}"), value).unwrap();
     }
+}
+
+/// Tells a device of this thread's namespace what to do.
+pub(crate) fn set_offload(device: &str, offload: Offload, is_on: bool) {
+    let mut value = [offload as u32, u32::from(is_on)];
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: value.as_mut_ptr().cast(),
+        },
+    };
+    for (place, byte) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *place = byte.cast_signed();
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // SAFETY: the question takes such a struct, which lives until the call returns, as does what it points to.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    assert_eq!(result, 0, "{device}: {}", std::io::Error::last_os_error());
+}
+
+/// Runs iproute2's `ip`.
+pub(crate) fn ip(arguments: &str) {
+    let status = Command::new("ip")
+        .args(arguments.split(' '))
+        .status()
+        .expect("iproute2 is installed");
+    assert!(status.success(), "ip {arguments}");
 }
 
 fn nodad(address: &str) -> &'static str {

@@ -3,7 +3,9 @@
 mod affinity;
 mod bench;
 mod errors;
+mod fast;
 mod fragments;
 mod packet;
+mod plain;
 mod refusals;
 mod translation;

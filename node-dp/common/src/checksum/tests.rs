@@ -30,8 +30,10 @@ proptest! {
         header[12..16].copy_from_slice(&source.to_be_bytes());
         header[16..20].copy_from_slice(&destination.to_be_bytes());
 
-        let changed = replaced(before, Change::between(&old, &new).addresses);
+        let change = Change::between(&old, &new).addresses;
+        let changed = replaced(before, change);
 
+        prop_assert_eq!(normal(change.applied_to(before)), normal(changed));
         prop_assert_eq!(normal(changed), normal(sum_of(&header).checksum()));
     }
 
@@ -44,9 +46,27 @@ proptest! {
         let before = full(&old, &payload, protocol);
         let change = Change::between(&old, &new);
 
-        let changed = replaced(before, change.addresses.plus(change.ports));
+        let change = change.addresses.plus(change.ports);
+        let changed = replaced(before, change);
 
+        prop_assert_eq!(normal(change.applied_to(before)), normal(changed));
         prop_assert_eq!(normal(changed), normal(full(&new, &payload, protocol)));
+    }
+
+    #[test]
+    fn a_hop_changes_an_ipv4_headers_checksum_as_if_computed_anew(
+        mut header in prop::array::uniform20(any::<u8>()),
+    ) {
+        header[0] = 0x45;
+        header[8] = header[8].max(1);
+        header[10..12].fill(0);
+        let before = sum_of(&header).checksum();
+        header[8] -= 1;
+
+        prop_assert_eq!(
+            normal(Sum::of_hop().applied_to(before)),
+            normal(sum_of(&header).checksum())
+        );
     }
 
     #[test]

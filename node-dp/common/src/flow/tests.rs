@@ -101,6 +101,7 @@ impl Table {
             assert_eq!(there.source, flow.masquerade);
         }
         assert_eq!(there.destination, flow.routed.destination);
+        assert_eq!(there, flow.origin(FlowState::New, 0).1.sent());
 
         let back = self.pass(there.reverse(), flow.protocol, Hook::Ingress);
         let back = self.pass(back, flow.protocol, Hook::Egress);

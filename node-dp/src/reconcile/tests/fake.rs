@@ -9,6 +9,7 @@ use node_dp_common::DropReason;
 use node_dp_core::image::{Image, MapOp};
 
 use super::super::Maps;
+use crate::datapath::Acceleration;
 
 /// The maps; clones share them, as the kernel's outlive an agent.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +127,14 @@ impl Maps for FakeMaps {
 
     fn devices(&self) -> BTreeMap<String, bool> {
         BTreeMap::new()
+    }
+
+    fn accelerations(&self) -> BTreeMap<String, Acceleration> {
+        BTreeMap::new()
+    }
+
+    fn forwarded(&self) -> u64 {
+        0
     }
 
     fn drops(&self) -> BTreeMap<DropReason, u64> {

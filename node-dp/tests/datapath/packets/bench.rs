@@ -1,9 +1,9 @@
 //! Runs one packet through a program as it is attached to a device.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, path::PathBuf};
 
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
-use node_dp::datapath::{Datapath, DatapathConfig, NodeAddresses};
+use node_dp::datapath::{Datapath, DatapathConfig, FastPath, NodeAddresses};
 use node_dp_common::Hook;
 use node_dp_core::image::MapOp;
 
@@ -27,6 +27,8 @@ pub(super) enum Outcome {
 /// A device with programs, in a network namespace of its own.
 pub(super) struct Bench {
     pub(super) datapath: Datapath,
+    /// Where its maps are pinned.
+    pub(super) maps: PathBuf,
     ingress: SchedClassifier,
     egress: SchedClassifier,
     next_port: u16,
@@ -35,11 +37,23 @@ pub(super) struct Bench {
 impl Bench {
     /// Runs a test with the given services on a node of its own.
     pub(super) fn run(services: &[Service], body: impl FnOnce(&mut Self)) {
+        Self::run_with(services, FastPath::Off, || {}, body);
+    }
+
+    /// The same with a fast path, after some more has been made of the node.
+    pub(super) fn run_with(
+        services: &[Service],
+        fast_path: FastPath,
+        prepare: impl FnOnce(),
+        body: impl FnOnce(&mut Self),
+    ) {
         let node = Node::new();
         node.run(|| {
             ip("link add out0 type veth peer name out1");
+            prepare();
             let config = DatapathConfig {
                 devices: vec!["out0".to_owned()],
+                fast_path,
                 ..node.config()
             };
             let (mut datapath, _) = Datapath::open(config).unwrap();
@@ -52,8 +66,10 @@ impl Bench {
                 tunnel: addresses.into(),
             });
             set.unwrap();
+            let [maps] = node.map_directories().try_into().unwrap();
             body(&mut Self {
                 datapath,
+                maps,
                 ingress: attached(TcAttachType::Ingress),
                 egress: attached(TcAttachType::Egress),
                 next_port: 40_000,

@@ -7,11 +7,12 @@ use node_dp_common::{Tuple, conntrack::TcpFlags};
 
 use crate::fixture::{TCP, UDP, address};
 
-const HERE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The link addresses that packets come from, and go to.
+pub(super) const HERE: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const THERE: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// What the senders of these packets set.
-const HOPS: u8 = 61;
+pub(super) const HOPS: u8 = 61;
 const SEQUENCE: u32 = 1_000_000;
 const ACKNOWLEDGED: u32 = 2_000_000;
 
@@ -22,6 +23,7 @@ pub(super) struct Packet {
     pub(super) to: SocketAddr,
     pub(super) protocol: u8,
     pub(super) flags: u8,
+    pub(super) hops: u8,
     pub(super) payload: &'static [u8],
 }
 
@@ -32,6 +34,7 @@ pub(super) fn tcp(from: &str, to: &str, flags: u8) -> Packet {
         to: address(to),
         protocol: TCP,
         flags,
+        hops: HOPS,
         payload: b"",
     }
 }
@@ -43,6 +46,7 @@ pub(super) fn udp(from: &str, to: &str) -> Packet {
         to: address(to),
         protocol: UDP,
         flags: 0,
+        hops: HOPS,
         payload: b"what is the time",
     }
 }
@@ -63,6 +67,16 @@ impl Packet {
         Self { flags, ..self }
     }
 
+    /// The same with other hops to go.
+    pub(super) fn hops(self, hops: u8) -> Self {
+        Self { hops, ..self }
+    }
+
+    /// The same with another payload.
+    pub(super) fn payload(self, payload: &'static [u8]) -> Self {
+        Self { payload, ..self }
+    }
+
     pub(super) fn tuple(&self) -> Tuple {
         Tuple {
             source: self.from.ip().into(),
@@ -75,7 +89,20 @@ impl Packet {
     /// The bytes on the wire.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let link = PacketBuilder::ethernet2(THERE, HERE);
-        self.transport(link.ip(headers(self.from.ip(), self.to.ip())))
+        self.transport(link.ip(self.ip()))
+    }
+
+    fn ip(&self) -> IpHeaders {
+        match headers(self.from.ip(), self.to.ip()) {
+            IpHeaders::Ipv4(mut header, extensions) => {
+                header.time_to_live = self.hops;
+                IpHeaders::Ipv4(header, extensions)
+            }
+            IpHeaders::Ipv6(mut header, extensions) => {
+                header.hop_limit = self.hops;
+                IpHeaders::Ipv6(header, extensions)
+            }
+        }
     }
 
     /// The bytes from the IP header on.
