@@ -130,7 +130,9 @@ fn nothing_is_in_clear_from_a_node_that_starts_before_it_has_heard_of_anybody(mo
         lab.start(agent).unwrap();
         // It says how it is only once all that it opens is open.
         wait_until(SOON, &format!("{agent} is up"), || {
-            Ok(lab.admin(agent, "/livez").is_ok_and(|answer| answer.status == 200))
+            Ok(lab
+                .admin(agent, "/livez")
+                .is_ok_and(|answer| answer.status == 200))
         })
         .unwrap();
     }
