@@ -70,7 +70,6 @@ impl World {
         Row {
             services: Place::ALL.map(|place| Service::new(number, place)).into(),
             number,
-            started: Instant::now(),
             wishes: Vec::new(),
             world: self,
         }
@@ -122,7 +121,6 @@ pub(crate) struct Row<'a> {
     pub(crate) world: &'a mut World,
     services: Vec<Service>,
     number: u8,
-    started: Instant,
     wishes: Vec<Wish>,
 }
 
@@ -238,7 +236,6 @@ impl Row<'_> {
 
 impl Drop for Row<'_> {
     fn drop(&mut self) {
-        println!("row {:2} took {:?}", self.number, self.started.elapsed());
         assert!(
             std::thread::panicking() || self.wishes.is_empty(),
             "a row that was not settled"

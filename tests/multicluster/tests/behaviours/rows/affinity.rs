@@ -42,16 +42,15 @@ fn switched(
             service.kind = "NodePort";
             stay(service, is_on.then_some(10_800));
         });
+        let wanted = |pods: [&'static str; 2]| match is_on {
+            true => Wanted::OneOf(pods.into()),
+            false => Wanted::Pods(pods.into()),
+        };
         for cell in Cell::all() {
             for place in places(&row, cell) {
                 for kind in Kind::PROTOCOLS {
-                    let pods = cell.place.pods().into();
-                    let wanted = if is_on {
-                        Wanted::OneOf(pods)
-                    } else {
-                        Wanted::Pods(pods)
-                    };
-                    row.expect(cell, Caller::Pod, Call::new(kind, place), wanted);
+                    let call = Call::new(kind, place);
+                    row.expect(cell, Caller::Pod, call, wanted(cell.place.pods()));
                 }
             }
         }

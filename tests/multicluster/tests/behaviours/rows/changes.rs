@@ -179,6 +179,9 @@ fn target_port(world: &mut World) {
     }
 }
 
+/// What endpoints the two pods of a place make in a step.
+type Step = fn([&'static str; 2]) -> Vec<Endpoint>;
+
 /// An endpoint is replaced as a Deployment does it, under steady new connections.
 fn rolling(world: &mut World) {
     let mut row = world.row("a rolling update fails no new connection");
@@ -208,7 +211,7 @@ fn rolling(world: &mut World) {
             .collect()
     };
     row.world.client(Caller::Pod).make(&calls(Call::traffic));
-    let steps: [fn([&'static str; 2]) -> Vec<Endpoint>; 4] = [
+    let steps: [Step; 4] = [
         |[first, _]| vec![Endpoint::ready(first)],
         |[first, second]| vec![Endpoint::ready(first), Endpoint::ready(second)],
         |[first, second]| vec![Endpoint::terminating(first), Endpoint::ready(second)],
