@@ -1,4 +1,4 @@
-//! A client that is connected to another cluster's backend hears at once that the backend is gone.
+//! A client that is connected to another cluster's backend hears at once that the backend, or the cluster, is gone.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use multicluster::{Lab, Mode, Options, Target, Topology, wait_for};
+use multicluster::{Direction, Lab, Mode, Options, Target, Topology, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -42,10 +42,28 @@ for name, sock in ("tcp", tcp), ("udp", udp):
         print(name, type(error).__name__, flush=True)
 "#;
 
-multicluster::in_both_modes!(clients_of_a_withdrawn_backend_hear_of_it_at_once);
+multicluster::in_both_modes!(
+    clients_of_a_withdrawn_backend_hear_of_it_at_once,
+    clients_of_a_cluster_that_is_cut_off_hear_of_it_before_their_patience_ends,
+);
 
 fn clients_of_a_withdrawn_backend_hear_of_it_at_once(mode: Mode) {
-    let topology = Topology::demo().unwrap().named(&mode.lab("stale"));
+    end_by(mode, "stale", |lab| {
+        lab.annotate("west", "web.yaml", "isthmus.io/shared: \"false\"")
+            .unwrap();
+    });
+}
+
+/// Nobody in the other cluster can tell them: their own node does, once it has ruled the cluster down.
+fn clients_of_a_cluster_that_is_cut_off_hear_of_it_before_their_patience_ends(mode: Mode) {
+    end_by(mode, "stalecut", |lab| {
+        lab.cut("east", "west", Direction::Both).unwrap();
+    });
+}
+
+/// What is held by west ends by what happens to a lab.
+fn end_by(mode: Mode, name: &str, happens: impl FnOnce(&Lab)) {
+    let topology = Topology::demo().unwrap().named(&mode.lab(name));
     let lab = Lab::up(&topology, &Options::in_mode(mode)).unwrap();
     let agent: Target = "east/n1/agent".parse().unwrap();
     let status = lab.status(&agent).unwrap();
@@ -68,8 +86,7 @@ fn clients_of_a_withdrawn_backend_hear_of_it_at_once(mode: Mode) {
     for (_, said) in &mut clients {
         assert_eq!(said.next().unwrap().unwrap(), "held");
     }
-    lab.annotate("west", "web.yaml", "isthmus.io/shared: \"false\"")
-        .unwrap();
+    happens(&lab);
 
     for (_, said) in clients {
         let said: Vec<String> = said.map(Result::unwrap).collect();
