@@ -1,8 +1,8 @@
 //! Whole values that are alike, held once: most endpoints of a node differ in nothing but their address.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ const MIN_PRUNE: usize = 1024;
 pub(super) struct Values<T> {
     by_hash: BTreeMap<u64, Arc<T>>,
     /// Where those values are, so that one that is shared already is known without a look at what it is.
-    places: HashSet<usize, BuildHasherDefault<DefaultHasher>>,
+    places: BTreeSet<usize>,
     prune_at: usize,
 }
 
@@ -28,7 +28,7 @@ impl<T> Default for Values<T> {
     fn default() -> Self {
         Self {
             by_hash: BTreeMap::new(),
-            places: HashSet::default(),
+            places: BTreeSet::new(),
             prune_at: MIN_PRUNE,
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cluster_registry::resource::{Resource, ResourceId};
+use cluster_registry::{
+    node::Tunnel,
+    resource::{Resource, ResourceId},
+};
 
 use super::World;
 use crate::scenery::cluster_name;
@@ -78,14 +81,16 @@ impl World {
         for (id, value) in word.changed {
             let place = match &id {
                 ResourceId::Tunnel(node) => {
-                    let tunnel = match &value {
-                        Some(Resource::Tunnel(tunnel)) => Some(Arc::clone(tunnel)),
-                        _gone => None,
-                    };
+                    let tunnel = value.as_ref().and_then(tunnel_of);
                     registry.apply_tunnel(node, tunnel, None);
                     &mut *tunnels
                 }
-                _object => {
+                ResourceId::Cluster
+                | ResourceId::Node(_)
+                | ResourceId::Service(_)
+                | ResourceId::Endpoint(..)
+                | ResourceId::Namespace(_)
+                | ResourceId::Import(_) => {
                     if !is_resync {
                         registry.apply_local(&id, value.clone(), None);
                     }
@@ -103,5 +108,17 @@ impl World {
         for peer in 0..self.plan.clusters {
             self.note_granted(number, &cluster_name(peer));
         }
+    }
+}
+
+fn tunnel_of(value: &Resource) -> Option<Arc<Tunnel>> {
+    match value {
+        Resource::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
+        Resource::Cluster(_)
+        | Resource::Node(_)
+        | Resource::Service(_)
+        | Resource::Endpoint(_)
+        | Resource::Namespace(_)
+        | Resource::Import(_) => None,
     }
 }
