@@ -293,7 +293,7 @@ def problems_of_flags(container):
     known = declared_flags((HELM.parent / source).read_text()) - others
     given = {arg.removeprefix("--").split("=")[0] for arg in container["args"]}
     problems = [f"{container['name']} has no flag --{flag}" for flag in sorted(given - known)]
-    optional = {"clusterset-cidr", "device", "healthz-listen", "link", "otlp-endpoint", "tunnel-address", "tunnel-only"}
+    optional = {"clusterset-cidr", "device", "healthz-listen", "link", "map-sizes", "otlp-endpoint", "tunnel-address", "tunnel-only"}
     problems += [f"{container['name']} is not given --{flag}" for flag in sorted(known - given - optional)]
     return problems
 

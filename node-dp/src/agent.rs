@@ -125,6 +125,7 @@ impl Opened {
             bpffs: config.bpffs.clone(),
             devices: config.served_devices(),
             fast_path: config.xdp,
+            sizes: config.map_sizes,
             ..DatapathConfig::new(config.cgroup.clone())
         })
         .context("opening the datapath")?;

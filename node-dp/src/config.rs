@@ -1,6 +1,7 @@
 //! The agent's flags, and what they come to once checked.
 
 mod error;
+mod parse;
 mod shown;
 
 use std::{
@@ -21,12 +22,13 @@ use ipnet::IpNet;
 use isthmus_daemon::{duration, telemetry::LogFormat};
 use node_dp_core::{probe::ProbeConfig, tunnel::inside::Inside};
 
-use crate::{datapath::FastPath, tunnel};
+use crate::{
+    datapath::{FastPath, MapSizes},
+    tunnel,
+};
 
 pub use error::ConfigError;
-
-/// The shortest lifetime of a tunnel's key.
-const SHORTEST_KEY_LIFETIME: Duration = Duration::from_secs(60);
+use parse::{parse_gateway, parse_lifetime, parse_sizes, parse_tunnel};
 
 /// The agent of one node: sends the traffic of services where it belongs.
 #[derive(Debug, Parser)]
@@ -74,6 +76,14 @@ pub struct Args {
         default_value = "/sys/fs/bpf/isthmus"
     )]
     pub bpffs: PathBuf,
+    /// How many entries maps can hold, such as services=131072,backends=1048576; see docs/kube-proxy.md for their names.
+    #[arg(
+        long,
+        env = "ISTHMUS_MAP_SIZES",
+        value_name = "MAP=ENTRIES",
+        value_delimiter = ','
+    )]
+    pub map_sizes: Vec<String>,
     /// The cgroup v2 directory whose processes see the services [default: where cgroup2 is mounted].
     #[arg(long, env = "ISTHMUS_CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
@@ -224,6 +234,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where maps and programs are pinned.
     pub bpffs: PathBuf,
+    /// How many entries maps can hold.
+    pub map_sizes: MapSizes,
     /// The cgroup whose processes see the services.
     pub cgroup: PathBuf,
     /// The devices at which packets are translated.
@@ -262,11 +274,6 @@ pub struct Config {
     pub shutdown_deadline: Duration,
 }
 
-fn parse_gateway(text: &str) -> Result<PeerAddress, ConfigError> {
-    text.parse()
-        .map_err(|error| ConfigError::Gateway(text.to_owned(), error))
-}
-
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
@@ -301,6 +308,7 @@ impl TryFrom<Args> for Config {
             gateways: gateways?,
             state_dir: args.state_dir,
             bpffs: args.bpffs,
+            map_sizes: parse_sizes(&args.map_sizes)?,
             cgroup,
             devices: args.device,
             xdp: args.xdp,
@@ -336,26 +344,6 @@ impl Config {
         }
         devices
     }
-}
-
-fn parse_tunnel(text: &str) -> Result<Option<tunnel::Mode>, ConfigError> {
-    if text == "off" {
-        return Ok(None);
-    }
-    match text.parse() {
-        Ok(mode) => Ok(Some(mode)),
-        Err(tunnel::ParseModeError { .. }) => Err(ConfigError::Tunnel(text.to_owned())),
-    }
-}
-
-fn parse_lifetime(lifetime: Duration) -> Result<Option<Duration>, ConfigError> {
-    if lifetime.is_zero() {
-        return Ok(None);
-    }
-    if lifetime < SHORTEST_KEY_LIFETIME {
-        return Err(ConfigError::TunnelKeyLifetime);
-    }
-    Ok(Some(lifetime))
 }
 
 fn cgroup2_mount() -> Result<PathBuf, ConfigError> {

@@ -5,6 +5,7 @@
 //! their layout; where another layout is pinned, the new maps are filled beside the old ones, which serve until
 //! [`Datapath::activate`].
 
+mod bulk;
 mod connections;
 mod contents;
 mod devices;
@@ -41,9 +42,10 @@ pub use fast_path::{Acceleration, FastPath, ParseFastPathError};
 pub use features::Feature;
 pub use flows::SweepError;
 pub use hooks::AttachError;
-pub use object::MapSizes;
+pub use object::{MapSizes, SetSizeError};
 pub use upkeep::{NodeAddresses, Upkeep};
 
+use bulk::Bulk;
 use devices::Devices;
 use fast_path::FastPaths;
 use flows::Flows;
@@ -150,6 +152,7 @@ pub struct Datapath {
     source_ranges: LpmTrie<MapData, SourceKey, u32>,
     drops: PerCpuArray<MapData, u64>,
     forwarded: PerCpuArray<MapData, u64>,
+    bulk: Bulk,
     /// The maps that want upkeep, until they are taken.
     upkeep: Option<Upkeep>,
     /// Who is connected to whom, until it is taken.
@@ -185,6 +188,7 @@ impl Datapath {
         let mut features = features::report(&loaded, config.attachment);
         features.push(connections.feature());
         let mut datapath = Self {
+            bulk: Bulk::of(&loaded)?,
             services: loaded.map("SERVICES")?,
             backends: loaded.map("BACKENDS")?,
             clusters: loaded.map("CLUSTERS")?,
@@ -195,6 +199,7 @@ impl Datapath {
                 node: loaded.map("NODE")?,
                 local_addresses: loaded.map("LOCAL_ADDRESSES")?,
                 flows: Flows::of(&loaded)?,
+                flows_capacity: config.sizes.flows,
                 cursor: None,
             }),
             drops: loaded.map("DROPS")?,

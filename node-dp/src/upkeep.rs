@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::datapath::{Datapath, NodeAddresses, SweepError, Upkeep};
 
-/// How often. A full table of 262,144 entries is swept once in a minute.
+/// How often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many batches of a thousand entries one tick sweeps: less than a millisecond of work.
-const BATCHES: usize = 4;
+/// In how many ticks a full table of flows is swept: a minute.
+const TICKS: usize = 60;
 
 /// The task; ends on shutdown. It is cancel safe: what it left undone it does on the next tick.
 pub(crate) struct UpkeepTask {
@@ -73,7 +73,7 @@ impl UpkeepTask {
     fn sweep(&mut self) -> Result<usize, SweepError> {
         let now = Datapath::seconds_since_boot();
         let mut flows = 0;
-        for _ in 0..BATCHES {
+        for _ in 0..self.upkeep.batches().div_ceil(TICKS) {
             flows += self.upkeep.sweep(now)?;
             if self.upkeep.is_through() {
                 break;

@@ -6,6 +6,8 @@ use certs::identity::ParseIdError;
 use cluster_registry::link::ParseAddressError;
 use node_dp_core::tunnel::inside::ParseInsideError;
 
+use crate::datapath::SetSizeError;
+
 /// Why flags make no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -18,6 +20,12 @@ pub enum ConfigError {
     /// A gateway's address is none.
     #[error("--gateway {0}: write ADDRESS:PORT or NAME:PORT")]
     Gateway(String, #[source] ParseAddressError),
+    /// A map's size is none.
+    #[error("--map-sizes {0}: write MAP=ENTRIES")]
+    MapSize(String),
+    /// A map's size cannot be set so.
+    #[error("--map-sizes {0}")]
+    SetMapSize(String, #[source] SetSizeError),
     /// The tunnel mode is not one.
     #[error("--tunnel {0}: write auto, kernel, userspace or off")]
     Tunnel(String),

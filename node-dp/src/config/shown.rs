@@ -1,6 +1,6 @@
 //! The configuration for people to read, as `--print-config` shows it.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::json;
 
@@ -18,6 +18,7 @@ impl fmt::Display for Config {
             "gateway": self.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "state-dir": self.state_dir,
             "bpffs": self.bpffs,
+            "map-sizes": self.map_sizes.by_name().collect::<BTreeMap<_, _>>(),
             "cgroup": self.cgroup,
             "device": self.devices,
             "xdp": self.xdp.to_string(),

@@ -3,6 +3,39 @@
 use super::*;
 
 #[test]
+fn maps_hold_as_much_as_is_asked_for_and_else_their_defaults() {
+    let sizes = |text: &str| config(&["--map-sizes", text]).map(|config| config.map_sizes);
+
+    let set = sizes("backends=1048576,rev-nat=7").unwrap();
+    assert_eq!((set.backends, set.rev_nat), (1_048_576, 7));
+    assert_eq!(set.services, MapSizes::default().services);
+    for name in MapSizes::NAMES {
+        let set = sizes(&format!("{name}=3")).unwrap();
+        assert_eq!(
+            set.by_name().filter(|(_, entries)| *entries == 3).count(),
+            1
+        );
+    }
+    for text in [
+        "backends",
+        "backends=",
+        "backends=-1",
+        "backends=4294967296",
+    ] {
+        assert!(
+            matches!(sizes(text), Err(ConfigError::MapSize(_))),
+            "{text}"
+        );
+    }
+    for text in ["backends=0", "frontends=1"] {
+        assert!(
+            matches!(sizes(text), Err(ConfigError::SetMapSize(..))),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_flags_of_a_plain_node_make_a_configuration() {
     let config = config(&[]).unwrap();
 

@@ -16,7 +16,7 @@ use super::{
 const NAME: &str = "FLOWS";
 
 /// How many entries are looked at by one call of the kernel.
-const BATCH: usize = 1_024;
+pub(super) const BATCH: usize = 1_024;
 
 /// The flows could not be swept.
 #[derive(Debug, thiserror::Error)]

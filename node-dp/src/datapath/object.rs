@@ -86,7 +86,61 @@ impl Default for MapSizes {
     }
 }
 
+/// A map's size cannot be set so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SetSizeError {
+    /// No map has the name.
+    #[error("write one of {}", MapSizes::NAMES.join(", "))]
+    UnknownMap,
+    /// A map must hold something.
+    #[error("a map has at least one entry")]
+    Empty,
+}
+
 impl MapSizes {
+    /// The names of the maps, in the order of the fields.
+    pub const NAMES: [&str; 8] = [
+        "services",
+        "backends",
+        "members",
+        "affinities",
+        "maglev",
+        "source-ranges",
+        "flows",
+        "rev-nat",
+    ];
+
+    /// Sets how many entries the map of a name can hold.
+    pub fn set(&mut self, name: &str, entries: u32) -> Result<(), SetSizeError> {
+        if entries == 0 {
+            return Err(SetSizeError::Empty);
+        }
+        let found = Self::NAMES.into_iter().zip(self.fields());
+        let found = found.into_iter().find(|(known, _)| *known == name);
+        *found.ok_or(SetSizeError::UnknownMap)?.1 = entries;
+        Ok(())
+    }
+
+    /// How many entries each map can hold, by its name.
+    pub fn by_name(mut self) -> impl Iterator<Item = (&'static str, u32)> {
+        Self::NAMES
+            .into_iter()
+            .zip(self.fields().map(|entries| *entries))
+    }
+
+    fn fields(&mut self) -> [&mut u32; 8] {
+        [
+            &mut self.services,
+            &mut self.backends,
+            &mut self.members,
+            &mut self.affinities,
+            &mut self.maglev,
+            &mut self.source_ranges,
+            &mut self.flows,
+            &mut self.rev_nat,
+        ]
+    }
+
     /// A name that maps have in common exactly if one can be adopted for the other.
     pub(super) fn fingerprint(self) -> String {
         let clusters = u32::from(MAX_CLUSTERS);

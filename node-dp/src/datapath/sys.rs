@@ -16,6 +16,7 @@ const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
@@ -58,7 +59,7 @@ struct LinkDetachAttribute {
     link: u32,
 }
 
-/// `bpf_attr` for `BPF_MAP_LOOKUP_BATCH`.
+/// `bpf_attr` for `BPF_MAP_LOOKUP_BATCH` and `BPF_MAP_UPDATE_BATCH`.
 #[repr(C)]
 #[derive(Default)]
 struct BatchAttribute {
@@ -226,6 +227,26 @@ pub(super) fn next_entries<K: Pod, V: Pod>(
         entries: keys.into_iter().zip(values).collect(),
         next: (!is_end).then_some(next),
     })
+}
+
+/// Puts entries into a map (5.6), each with the value of its place; returns how many of the first were put.
+pub(super) fn update_entries<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) -> usize {
+    let count = keys.len().min(values.len());
+    let mut attribute = BatchAttribute {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        // More than the kernel counts at once is put another time.
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        map: number(map.as_fd()),
+        ..BatchAttribute::default()
+    };
+    match bpf(BPF_MAP_UPDATE_BATCH, &mut attribute) {
+        Ok(_) => attribute.count as usize,
+        // The kernel says how far it came before the map was full; of other errors it may not, and putting an entry
+        // again is harmless.
+        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => attribute.count as usize,
+        Err(_) => 0,
+    }
 }
 
 /// Seconds since boot, by the clock that the programs read.

@@ -8,7 +8,7 @@ use node_dp_core::expiry::expired;
 
 use super::{
     contents::{ApplyError, changed, removed},
-    flows::{Flows, SweepError},
+    flows::{BATCH, Flows, SweepError},
     interfaces,
 };
 
@@ -63,6 +63,8 @@ pub struct Upkeep {
     pub(super) node: Array<MapData, NodeValue>,
     pub(super) local_addresses: HashMap<MapData, Address, u32>,
     pub(super) flows: Flows,
+    /// How many entries their table can hold.
+    pub(super) flows_capacity: u32,
     /// Where the next look at the flows goes on; `None` to begin anew.
     pub(super) cursor: Option<u32>,
 }
@@ -99,6 +101,11 @@ impl Upkeep {
             .remove_some(self.cursor, |key, value| expired(key, value, now))?;
         self.cursor = next;
         Ok(count)
+    }
+
+    /// How many sweeps it takes to look at all entries of a full table.
+    pub fn batches(&self) -> usize {
+        usize::try_from(self.flows_capacity).map_or(usize::MAX, |entries| entries.div_ceil(BATCH))
     }
 
     /// Whether the last sweep came to the end of the table.

@@ -22,6 +22,9 @@ pub(crate) trait Maps {
     /// Makes one change.
     fn apply(&mut self, op: &MapOp) -> Result<(), Self::ApplyError>;
 
+    /// Makes the first of some changes at once, as far as that can be; returns how many were made, which may be none.
+    fn apply_alike(&mut self, ops: &[MapOp]) -> usize;
+
     /// Puts them to use, if that has waited until they are filled.
     fn activate(&mut self) -> Result<(), Self::ActivateError>;
 
@@ -55,6 +58,10 @@ impl Maps for Datapath {
 
     fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
         Self::apply(self, op)
+    }
+
+    fn apply_alike(&mut self, ops: &[MapOp]) -> usize {
+        Self::apply_alike(self, ops)
     }
 
     fn activate(&mut self) -> Result<(), OpenError> {

@@ -38,15 +38,19 @@ impl<M: Maps> Writer<M> {
     pub(super) fn write(&mut self, ops: &[MapOp]) -> Result<(), Failed<M::ApplyError>> {
         let mut failed: Option<Failed<M::ApplyError>> = None;
         let mut incomplete: BTreeSet<u32> = BTreeSet::new();
-        for op in ops {
-            if service_of(op).is_some_and(|id| incomplete.contains(&id)) {
+        let mut rest = ops;
+        while let Some(op) = rest.first() {
+            let made = self.write_alike(rest, &incomplete);
+            if made > 0 {
+                rest = &rest[made..];
+                continue;
+            }
+            rest = &rest[1..];
+            if is_of(op, &incomplete) {
                 continue;
             }
             let Err(error) = self.maps.apply(op) else {
-                self.metrics
-                    .ops
-                    .get_or_create(&label("op", op.label()))
-                    .inc();
+                self.count(op, 1);
                 continue;
             };
             incomplete.extend(service_of(op));
@@ -63,6 +67,32 @@ impl<M: Maps> Writer<M> {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Makes the first changes at once, as far as they are of one kind and none is of a service that is incomplete; returns how
+    /// many were made.
+    fn write_alike(&mut self, ops: &[MapOp], incomplete: &BTreeSet<u32>) -> usize {
+        let Some(first) = ops.first() else {
+            return 0;
+        };
+        let kind = std::mem::discriminant(first);
+        let alike = ops
+            .iter()
+            .take_while(|op| std::mem::discriminant(*op) == kind && !is_of(op, incomplete));
+        let made = self.maps.apply_alike(&ops[..alike.count()]);
+        if made > 0 {
+            self.count(first, made);
+        }
+        made
+    }
+
+    fn count(&self, op: &MapOp, made: usize) {
+        let made = u64::try_from(made).unwrap_or(u64::MAX);
+        let counter = self
+            .metrics
+            .ops
+            .get_or_create_owned(&label("op", op.label()));
+        counter.inc_by(made);
     }
 
     pub(super) fn read_image(&self) -> Result<Image, M::ReadError> {
@@ -92,6 +122,10 @@ impl<M: Maps> Writer<M> {
     pub(super) fn drops(&self) -> BTreeMap<DropReason, u64> {
         self.maps.drops()
     }
+}
+
+fn is_of(op: &MapOp, services: &BTreeSet<u32>) -> bool {
+    service_of(op).is_some_and(|id| services.contains(&id))
 }
 
 /// The id of the service that a change belongs to, where it has one.

@@ -73,6 +73,43 @@ fn a_full_map_is_named() {
 
 #[test]
 #[ignore = "needs root"]
+fn many_changes_of_one_kind_are_made_at_once_as_far_as_there_is_room() {
+    let node = Node::new();
+    let config = DatapathConfig {
+        sizes: MapSizes {
+            backends: 100,
+            ..MapSizes::default()
+        },
+        ..node.config()
+    };
+    let (mut datapath, _) = Datapath::open(config).unwrap();
+    let mut expected = Image::default();
+    let mut ops: Vec<MapOp> = (0..90).map(put_backend).collect();
+    ops.extend(some_ops());
+
+    assert_eq!(datapath.apply_alike(&ops), 90);
+    assert_eq!(
+        datapath.apply_alike(&ops[90..]),
+        0,
+        "a cluster is put by itself"
+    );
+    for op in &ops[..90] {
+        expected.apply(op);
+    }
+    assert_eq!(datapath.read_image().unwrap(), expected);
+
+    let more: Vec<MapOp> = (80..120).map(put_backend).collect();
+    assert_eq!(
+        datapath.apply_alike(&more),
+        20,
+        "ten are there, and ten have room"
+    );
+    let refused = datapath.apply(&more[20]).unwrap_err();
+    assert!(matches!(refused, ApplyError::MapFull { .. }), "{refused:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn empty_maps_take_little_memory() {
     let node = Node::new();
     let (_datapath, _) = node.open();

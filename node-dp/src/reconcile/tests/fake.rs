@@ -15,6 +15,9 @@ use crate::datapath::Acceleration;
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeMaps(Arc<Mutex<State>>);
 
+/// How many changes are made at once, at most.
+const MOST_AT_ONCE: usize = 3;
+
 /// What was done to the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
@@ -109,6 +112,12 @@ impl Maps for FakeMaps {
             state.done.push(Done::Op(*op));
             Ok(())
         })
+    }
+
+    /// Some of them, as the kernel's maps do it: up to the first that is refused.
+    fn apply_alike(&mut self, ops: &[MapOp]) -> usize {
+        let ops = ops.iter().take(MOST_AT_ONCE);
+        ops.take_while(|op| self.apply(op).is_ok()).count()
     }
 
     fn activate(&mut self) -> Result<(), Refused> {
