@@ -3,6 +3,7 @@
 mod baseline;
 mod connect;
 mod failover;
+mod forward;
 mod merge;
 pub(crate) mod report;
 mod services;
@@ -36,6 +37,8 @@ enum Group {
     Connect,
     /// From the silent loss of a cluster to the last connection that failed.
     Failover,
+    /// What a node forwards for clients outside: packets, connections, a stream.
+    Forward,
     /// Holding and merging what many clusters offer.
     Merge,
     /// Telling one peer everything, one change, and what it missed.
@@ -55,6 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for group in [
         Group::Connect,
         Group::Failover,
+        Group::Forward,
         Group::Merge,
         Group::Sync,
         Group::Tunnel,
@@ -65,6 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let result = match group {
             Group::Connect => connect::run(&programs, report, args.quick),
             Group::Failover => failover::run(&programs, report, args.quick),
+            Group::Forward => forward::run(&programs, report, args.quick),
             Group::Merge => merge::run(&programs, report, args.quick),
             Group::Sync => sync::run(&programs, report, args.quick),
             Group::Tunnel => tunnel::run(&programs, report, args.quick),

@@ -38,15 +38,10 @@ pub(crate) fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
     Ok(target_dir().join(folder))
 }
 
-/// Builds the program that opens a tunnel by hand, in release mode, and returns it.
-pub(crate) fn tunnel_by_hand() -> anyhow::Result<PathBuf> {
-    run(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "node-dp",
-        "--example",
-        "tunnel",
-    ]))?;
-    Ok(target_dir().join("release/examples/tunnel"))
+/// Builds a program that uses parts of the agent by hand, in release mode, and returns it.
+pub(crate) fn by_hand(example: &str) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "node-dp"]);
+    run(build.args(["--example", example]))?;
+    Ok(target_dir().join("release/examples").join(example))
 }

@@ -142,6 +142,22 @@ pub(crate) fn ratios(of: impl Iterator<Item = f64>, to: impl Iterator<Item = f64
     of.zip(to).map(|(of, to)| of / to).collect()
 }
 
+/// What to add to the note of a rate when the base did not even keep up with itself; nothing if it did.
+///
+/// What has more processes gets more of a core that others use too, so its rate is then no measure of it.
+pub(crate) fn doubt(null: &[f64]) -> String {
+    let sorted = sorted(null);
+    let tenth = sorted.len() / 10;
+    let low = sorted.get(tenth).copied().unwrap_or(0.0);
+    let high = sorted.iter().rev().nth(tenth).copied().unwrap_or(0.0);
+    if low >= 0.97 && high <= 1.03 {
+        return String::new();
+    }
+    format!(
+        "; DOES NOT COUNT: the base against itself is {low:.2}..{high:.2}, so the cores are shared"
+    )
+}
+
 fn sorted(samples: &[f64]) -> Vec<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -165,6 +181,17 @@ mod tests {
 
         assert_eq!(quantile(&samples, 0.99), Some(99.0));
         assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn a_rate_counts_only_where_the_base_keeps_up_with_itself() {
+        let mut quiet = vec![1.0; 25];
+        quiet[3] = 0.5;
+        assert_eq!(doubt(&quiet), "");
+
+        let shared: Vec<f64> = (0..25).map(|at| 0.8 + f64::from(at) / 50.0).collect();
+        assert!(doubt(&shared).contains("0.84..1.24"), "{}", doubt(&shared));
+        assert!(!doubt(&[]).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{path::Path, thread::sleep, time::Duration};
 use anyhow::bail;
 
 use crate::task::{
-    bench::report::{Line, Report, ratios},
+    bench::report::{Line, Report, doubt, ratios},
     build,
     load::{StreamRound, cpu_of},
     setup,
@@ -33,7 +33,7 @@ const NOT_MEASURED: [&str; 2] = ["relay_tput_ratio", "rewrite_tput_ratio"];
 
 /// Runs the group.
 pub(crate) fn run(programs: &Path, report: Report, quick: bool) -> anyhow::Result<()> {
-    let tunnel = build::tunnel_by_hand()?;
+    let tunnel = build::by_hand("tunnel")?;
     let mut world = World::up(&programs.join("xtask"))?;
     world.open_tunnels(&tunnel)?;
     let boringtun = setup::boringtun().and_then(|program| world.open_boringtuns(&program));
@@ -143,23 +143,6 @@ fn of(rounds: &[StreamRound], base: &[StreamRound], value: fn(&StreamRound) -> f
     ratios(rounds.iter().map(value), base.iter().map(value))
 }
 
-/// What to add to the note of a rate when the link did not even keep up with itself; nothing if it did.
-///
-/// A path with more processes gets more of a core that others use too, so its rate is then no measure of it.
-fn doubt(null: &[f64]) -> String {
-    let mut sorted = null.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let tenth = sorted.len() / 10;
-    let low = sorted.get(tenth).copied().unwrap_or(0.0);
-    let high = sorted.iter().rev().nth(tenth).copied().unwrap_or(0.0);
-    if low >= 0.97 && high <= 1.03 {
-        return String::new();
-    }
-    format!(
-        "; DOES NOT COUNT: the link against itself is {low:.2}..{high:.2}, so the cores are shared"
-    )
-}
-
 /// What many peers cost.
 fn many_peers(report: Report, world: &World, tunnel: &Path) -> anyhow::Result<()> {
     let line = |metric, unit| Line::new(GROUP, metric, unit).param("peers", PEERS);
@@ -182,20 +165,4 @@ fn many_peers(report: Report, world: &World, tunnel: &Path) -> anyhow::Result<()
             .samples(&[100.0 * used / REST.as_secs_f64()])
             .note("of one core, while no peer answers and all are called"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_counts_only_where_the_link_keeps_up_with_itself() {
-        let mut quiet = vec![1.0; 25];
-        quiet[3] = 0.5;
-        assert_eq!(doubt(&quiet), "");
-
-        let shared: Vec<f64> = (0..25).map(|at| 0.8 + f64::from(at) / 50.0).collect();
-        assert!(doubt(&shared).contains("0.84..1.24"), "{}", doubt(&shared));
-        assert!(!doubt(&[]).is_empty());
-    }
 }
