@@ -195,16 +195,8 @@ async fn start(
         gone: spawn::departures(&tasks, &mut opened.datapath, &metrics, shutdown),
     };
     spawn::upkeep(&tasks, &config, opened.datapath.take_upkeep(), shutdown);
-    let reconcile = Reconcile::open(
-        (config.cluster.clone(), config.node.clone()),
-        opened.datapath,
-        side,
-        (inputs, outputs),
-        readiness.guard("gateway"),
-        metrics.clone(),
-    )
-    .context("reading the maps")?
-    .serving_outside(!config.devices.is_empty());
+    let maps = (opened.datapath, side);
+    let reconcile = reconcile(&config, maps, (inputs, outputs), readiness, &metrics)?;
     tasks.spawn(reconcile.run());
     if let Some((settings, tunnel)) = opened.tunnel {
         let device = Device {
@@ -229,6 +221,25 @@ async fn start(
     let session = (opened.credentials, announced, reports_tx);
     spawn_session(&tasks, &config, session, shutdown)?;
     Ok(tasks)
+}
+
+fn reconcile(
+    config: &Config,
+    (datapath, side): (Datapath, Option<TunnelSide>),
+    ends: (Inputs, Outputs),
+    readiness: &Readiness,
+    metrics: &Metrics,
+) -> anyhow::Result<Reconcile<Datapath>> {
+    let reconcile = Reconcile::open(
+        (config.cluster.clone(), config.node.clone()),
+        datapath,
+        side,
+        ends,
+        readiness.guard("gateway"),
+        metrics.clone(),
+    )
+    .context("reading the maps")?;
+    Ok(reconcile.serving_outside(!config.devices.is_empty()))
 }
 
 fn status_source(

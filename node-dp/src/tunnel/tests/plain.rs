@@ -25,7 +25,7 @@ pub(super) struct PlainPeer {
 }
 
 impl PlainPeer {
-    /// Takes the second node's place, with its key and address, and shakes hands.
+    /// Takes the second node's place, with its key and address, and waits until the first has shaken hands.
     pub(super) fn instead_of_second(pair: &mut Pair) -> Self {
         pair.b.close_tunnel();
         let secret = pair.b.private_key().secret();
@@ -49,18 +49,14 @@ impl PlainPeer {
         peer
     }
 
+    /// Answers the node, which calls a peer as soon as it has one. Were both to call, the kernel's WireGuard would keep one of
+    /// the two sessions and this end might send in the other.
     fn shake_hands(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while self.protocol.time_since_last_handshake().is_none() {
             assert!(Instant::now() < deadline, "no handshake");
-            if let Some(message) = self.protocol.format_handshake_initiation(true) {
-                self.send(&Packet::from(message));
-            }
             self.receive();
         }
-        // The other side sends to the session once it has seen a packet in it.
-        let keepalive = self.seal(&[]);
-        self.send(&keepalive);
     }
 
     /// The datagram that carries an inner packet.
