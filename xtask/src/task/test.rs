@@ -38,6 +38,9 @@ pub(crate) struct Args {
         conflicts_with_all = ["filter", "unprivileged"]
     )]
     kernel_matrix: Option<String>,
+    /// Runs of that what fits into a few minutes.
+    #[arg(long, requires = "kernel_matrix")]
+    sample: bool,
 }
 
 /// Packages that are tested together, and how.
@@ -46,10 +49,13 @@ struct Group {
     threads: Option<&'static str>,
 }
 
+/// All but the end-to-end tests; whoever builds these together builds what they share with the same features, once.
+const ALL_BUT_LAB: &[&str] = &["--workspace", "--exclude", "multicluster"];
+
 /// The end-to-end tests measure times, so they run one by one, and after all else.
 const GROUPS: [Group; 2] = [
     Group {
-        packages: &["--workspace", "--exclude", "multicluster"],
+        packages: ALL_BUT_LAB,
         threads: None,
     },
     Group {
@@ -75,7 +81,7 @@ const KUBE_GROUP: Group = Group {
 /// The task.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(names) = &args.kernel_matrix {
-        return kernels::run(names);
+        return kernels::run(names, args.sample);
     }
     if args.filter.as_deref() == Some(KUBE_FILTER) {
         return run_kube(args);

@@ -9,7 +9,7 @@ mod mirror;
 mod outcome;
 mod suites;
 
-use std::{fs, io::Write, path::Path, thread};
+use std::{fs, io::Write, path::Path, sync::Mutex, thread, time::Instant};
 
 use anyhow::{Context, bail};
 
@@ -67,8 +67,8 @@ const KERNELS: [Wanted; 5] = [
 /// The names that `--kernel-matrix` takes, and what it means alone.
 pub(super) const ALL: &str = "5.10,6.1,6.12,6.18,newest";
 
-/// The task; `names` are of kernels, with commas between.
-pub(super) fn run(names: &str) -> anyhow::Result<()> {
+/// The task; `names` are of kernels, with commas between. With a sample, the tests that take minutes less.
+pub(super) fn run(names: &str, is_sample: bool) -> anyhow::Result<()> {
     let wanted = parse(names)?;
     let mirror = match prepare() {
         Ok(mirror) => mirror,
@@ -79,20 +79,22 @@ pub(super) fn run(names: &str) -> anyhow::Result<()> {
     };
     let folder = target_dir().join("kernel-matrix");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let suites = suites::build()?;
-    let shared = SharedImage::build(&folder, &suites)?;
-    let mut rows = Vec::new();
-    let mut kernels = Vec::new();
-    for wanted in wanted {
-        match fetch(&mirror, &folder, wanted) {
-            Ok(kernel) => kernels.push((wanted, kernel)),
-            Err(unavailable) => rows.push(Row {
-                name: wanted.name,
-                release: String::new(),
-                verdict: Verdict::Skipped(format!("{:#}", anyhow::Error::new(unavailable))),
-            }),
-        }
-    }
+    let start = Instant::now();
+    let (built, (mut rows, kernels)) = thread::scope(|scope| {
+        // The mirror and the compiler wait for different things.
+        let fetching = scope.spawn(|| fetch_all(&mirror, &folder, wanted));
+        let built = suites::build(is_sample).and_then(|suites| {
+            let shared = SharedImage::build(&folder, &suites)?;
+            Ok((suites, shared))
+        });
+        let fetched = fetching.join().expect("fetching does not panic");
+        (built, fetched)
+    });
+    let (suites, shared) = built?;
+    say(&format!(
+        "kernel matrix: ready to boot after {:.0?}",
+        start.elapsed()
+    ));
     rows.extend(boot_all(&shared, &kernels, &suites));
     // As they were asked for, whichever was done first.
     rows.sort_by_key(|row| KERNELS.iter().position(|kernel| kernel.name == row.name));
@@ -124,6 +126,26 @@ fn prepare() -> anyhow::Result<Mirror> {
     Mirror::of_this_machine()
 }
 
+/// The kernels that are to be had, and rows for those that are not.
+fn fetch_all(
+    mirror: &Mirror,
+    folder: &Path,
+    wanted: Vec<Wanted>,
+) -> (Vec<Row>, Vec<(Wanted, Kernel)>) {
+    let (mut rows, mut kernels) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        match fetch(mirror, folder, wanted) {
+            Ok(kernel) => kernels.push((wanted, kernel)),
+            Err(unavailable) => rows.push(Row {
+                name: wanted.name,
+                release: String::new(),
+                verdict: Verdict::Skipped(format!("{:#}", anyhow::Error::new(unavailable))),
+            }),
+        }
+    }
+    (rows, kernels)
+}
+
 fn fetch(mirror: &Mirror, folder: &Path, wanted: Wanted) -> Result<Kernel, Unavailable> {
     let packages = mirror.resolve(folder, wanted.source)?;
     say(&format!(
@@ -140,27 +162,41 @@ fn boot_all(
     suites: &suites::Suites,
 ) -> Vec<Row> {
     let at_once = thread::available_parallelism().map_or(1, usize::from);
-    let mut rows = Vec::new();
-    for batch in kernels.chunks(at_once) {
-        thread::scope(|scope| {
-            let running: Vec<_> = batch
-                .iter()
-                .map(|(wanted, kernel)| {
-                    scope.spawn(move || (wanted.name, kernel, guest::boot(shared, kernel, suites)))
-                })
-                .collect();
-            rows.extend(running.into_iter().map(|thread| {
-                let (name, kernel, result) = thread.join().expect("booting does not panic");
-                Row {
-                    name,
-                    release: kernel.release.clone(),
-                    verdict: result
-                        .map_or_else(|error| Verdict::Broken(format!("{error:#}")), Verdict::Ran),
-                }
-            }));
+    let queue = Mutex::new(kernels.iter());
+    let next = || queue.lock().expect("taking the next does not panic").next();
+    let work = || {
+        let mut rows = Vec::new();
+        while let Some((wanted, kernel)) = next() {
+            rows.push(boot(shared, (wanted.name, kernel), suites));
+        }
+        rows
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let rows = workers.into_iter().map(|worker| {
+            let rows = worker.join();
+            rows.expect("booting does not panic")
         });
+        rows.flatten().collect()
+    })
+}
+
+fn boot(
+    shared: &SharedImage,
+    (name, kernel): (&'static str, &Kernel),
+    suites: &suites::Suites,
+) -> Row {
+    let start = Instant::now();
+    let result = guest::boot(shared, kernel, suites);
+    say(&format!(
+        "kernel matrix: {name} took {:.0?}",
+        start.elapsed()
+    ));
+    Row {
+        name,
+        release: kernel.release.clone(),
+        verdict: result.map_or_else(|error| Verdict::Broken(format!("{error:#}")), Verdict::Ran),
     }
-    rows
 }
 
 fn conclude(rows: &[Row]) -> anyhow::Result<()> {
