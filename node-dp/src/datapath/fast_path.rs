@@ -3,12 +3,13 @@
 //! It is never needed: where it cannot be attached, what comes by the device is translated as without it, and why is said.
 //! Its links are pinned, so it goes on without an agent, and a restarted one swaps the program in one step.
 
+mod wish;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     os::fd::AsFd,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use aya::{
@@ -25,6 +26,7 @@ use super::{
     object::Programs,
     pins, sys,
 };
+pub use wish::{FastPath, ParseFastPathError};
 
 /// The program.
 const PROGRAM: &str = "isthmus_fast";
@@ -32,19 +34,6 @@ const PROGRAM: &str = "isthmus_fast";
 /// Flags of an attachment: the kernel runs the program, or the driver does.
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
-
-/// What the operator wants of the fast path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FastPath {
-    /// None.
-    Off,
-    /// By the driver where it can, else by the kernel in its place.
-    Auto,
-    /// By the driver, or not at all.
-    Native,
-    /// By the kernel in the driver's place.
-    Generic,
-}
 
 impl FastPath {
     /// The modes to try, in their order.
@@ -55,36 +44,6 @@ impl FastPath {
             Self::Native => &[Mode::Native],
             Self::Generic => &[Mode::Generic],
         }
-    }
-}
-
-/// The text names no such wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write off, auto, native or generic")]
-pub struct ParseFastPathError;
-
-impl FromStr for FastPath {
-    type Err = ParseFastPathError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFastPathError> {
-        match text {
-            "off" => Ok(Self::Off),
-            "auto" => Ok(Self::Auto),
-            "native" => Ok(Self::Native),
-            "generic" => Ok(Self::Generic),
-            _ => Err(ParseFastPathError),
-        }
-    }
-}
-
-impl fmt::Display for FastPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "off",
-            Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
     }
 }
 

@@ -1,4 +1,6 @@
 //! Single packets through the fast path: which it forwards, with every byte as it leaves the node, and which it leaves alone.
+//!
+//! Long because every packet that is left alone is a case, and all cases stand in one world.
 
 use std::{
     borrow::Cow,

@@ -1,21 +1,24 @@
 //! Two namespaces, the link between them, and the tunnels over it; all are removed when this is dropped.
 
+mod process;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, bail, ensure};
 use multicluster::wait_until;
-use serde::Deserialize;
 
 use crate::task::{
-    command::{command, describe, output, run, target_dir},
+    command::{command, output, run, target_dir},
     load::StreamRound,
 };
+pub(crate) use process::{Opened, Process, Said};
+use process::{open_tunnel, start};
 
 /// Where the server listens.
 const PORT: u16 = 5201;
@@ -75,52 +78,11 @@ enum PathKind {
     Boringtun,
 }
 
-/// What the program that opens a tunnel by hand says.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) configure_seconds: f64,
-    pub(crate) change_one_ms: Vec<f64>,
-}
-
-/// A tunnel that is open.
-pub(crate) struct Opened {
-    pub(crate) process: Process,
-    pub(crate) said: Said,
-    out: BufReader<ChildStdout>,
-}
-
-impl Opened {
-    /// Waits until it says one more thing.
-    fn said_more(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        self.out.read_line(&mut line).context("reading")?;
-        ensure!(!line.is_empty(), "the tunnel has ended");
-        Ok(line)
-    }
-}
-
 /// A tunnel whose peers are all there.
 pub(crate) struct Crowded {
     pub(crate) device: Opened,
     /// Kept for its end.
     _crowd: Process,
-}
-
-/// A process that ends when this is dropped, and with this program.
-pub(crate) struct Process(Child);
-
-impl Process {
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// The namespaces and what runs in them.
@@ -382,33 +344,6 @@ fn sweep() -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn start(command: &mut Command) -> anyhow::Result<Process> {
-    let line = describe(command);
-    let child = command.stdout(Stdio::null()).spawn();
-    child
-        .map(Process)
-        .with_context(|| format!("starting `{line}`"))
-}
-
-/// Starts the program that opens a tunnel and waits until it says that it is open; it runs until its input ends.
-fn open_tunnel(command: &mut Command) -> anyhow::Result<Opened> {
-    let line = describe(command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Process(
-        command
-            .spawn()
-            .with_context(|| format!("starting `{line}`"))?,
-    );
-    let Some(out) = process.0.stdout.take() else {
-        bail!("`{line}` has no output");
-    };
-    let mut said = String::new();
-    let mut out = BufReader::new(out);
-    out.read_line(&mut said).context("reading")?;
-    let said = serde_json::from_str(&said).with_context(|| format!("`{line}` opened no tunnel"))?;
-    Ok(Opened { process, said, out })
 }
 
 /// The public half of a key, as `wg` computes it.
