@@ -10,14 +10,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use multicluster::wait_until;
 
 use crate::task::{
     command::{command, output, run, target_dir},
     load::StreamRound,
 };
-pub(crate) use process::{Opened, Process, Said};
+pub(crate) use process::{Opened, Process};
 use process::{open_tunnel, start};
 
 /// Where the server listens.
