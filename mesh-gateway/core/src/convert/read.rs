@@ -1,13 +1,9 @@
 //! Reads the updates of a snapshot without the messages in between, where they are endpoints in the form that this version
 //! writes; all others take the way of every other update, which comes to the same.
 //!
-//! What neighbours have alike is read once: the service, the ports, the names of nodes and zones, and endpoints that differ
-//! in nothing but their address.
+//! What neighbours have alike is read once: the service, the ports, and the names of nodes and zones.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use cluster_registry::{
     endpoint::{Endpoint, EndpointPort},
@@ -44,8 +40,6 @@ pub struct SnapshotReader {
     origin: Option<ClusterName>,
     nodes: BTreeSet<NodeName>,
     zones: BTreeSet<Arc<str>>,
-    /// Whole endpoints, by their bytes: most of a node's are alike.
-    endpoints: BTreeMap<Box<[u8]>, Arc<Endpoint>>,
 }
 
 impl SnapshotReader {
@@ -83,10 +77,10 @@ impl SnapshotReader {
         Ok((taken, refused))
     }
 
-    /// How many names of nodes, and of zones, and how many endpoints are remembered.
+    /// How many names of nodes, and of zones, are remembered.
     #[cfg(test)]
-    pub(super) fn known(&self) -> (usize, usize, usize) {
-        (self.nodes.len(), self.zones.len(), self.endpoints.len())
+    pub(super) fn known(&self) -> (usize, usize) {
+        (self.nodes.len(), self.zones.len())
     }
 
     /// An endpoint in the usual form; `None` of all else.
@@ -112,13 +106,13 @@ impl SnapshotReader {
         if !id.is_empty() {
             return None;
         }
-        let endpoint = self.known_endpoint(value)?;
+        let endpoint = self.endpoint(value)?;
         Some(Update {
             key: Key {
                 cluster,
                 id: ResourceId::Endpoint(service, address),
             },
-            value: Some(Resource::Endpoint(endpoint)),
+            value: Some(Resource::from(endpoint)),
             trace: None,
         })
     }
@@ -153,19 +147,6 @@ impl SnapshotReader {
         let bytes = before.strip_suffix(id.0)?.to_vec();
         self.service = Some((bytes, service.clone()));
         Some(service)
-    }
-
-    fn known_endpoint(&mut self, value: Fields<'_>) -> Option<Arc<Endpoint>> {
-        let bytes = value.0;
-        if let Some(known) = self.endpoints.get(bytes) {
-            return Some(Arc::clone(known));
-        }
-        let endpoint = Arc::new(self.endpoint(value)?);
-        if self.endpoints.len() >= MAX_KNOWN_NAMES {
-            self.endpoints.clear();
-        }
-        self.endpoints.insert(bytes.into(), Arc::clone(&endpoint));
-        Some(endpoint)
     }
 
     fn endpoint(&mut self, mut value: Fields<'_>) -> Option<Endpoint> {
