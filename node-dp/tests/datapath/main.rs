@@ -19,3 +19,4 @@ mod packets;
 mod stale;
 mod tcp;
 mod udp;
+mod wait;

@@ -8,4 +8,5 @@ mod fragments;
 mod packet;
 mod plain;
 mod refusals;
+mod track;
 mod translation;

@@ -1,7 +1,12 @@
 //! Clients that stay with their endpoint.
 
-use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
+use multicluster::wait_until;
 use serde_json::json;
 
 use crate::{
@@ -93,8 +98,9 @@ fn timeout(world: &mut World) {
         if waiting.is_empty() {
             break;
         }
-        // That the client is away is what the row is about.
-        thread::sleep(AWAY);
+        let asked = Instant::now();
+        let what = "the client has been away for longer than it is kept";
+        wait_until(SOON, what, || Ok(asked.elapsed() > AWAY)).unwrap();
     }
     for cell in waiting {
         row.note(
